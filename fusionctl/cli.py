@@ -1,0 +1,213 @@
+"""The command line: one thin command per stage. Options are made from the stages' settings; nothing is decided here."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from fusionctl import __version__, console
+from fusionctl.config import collect_common, parse_assignments, read_config
+from fusionctl.errors import StaleError, UsageError
+from fusionctl.options import (
+    COMMON_DEFAULTS,
+    command_with,
+    common_parameters,
+    parameter,
+    pin_name,
+    pin_parameters,
+    setting_parameters,
+)
+from fusionctl.session import MODELS, Session, check_roots, status_rows, superseded
+from fusionctl.settings import Runtime
+from fusionctl.stages import STAGES, Stage
+from fusionctl.workdir import Artifact, Work
+
+app = typer.Typer(
+    name="fusionctl",
+    help="From raw MIMIC-IV and MIMIC-CXR files to multimodal clinical predictions.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a traceback with locals may hold rows of patients
+)
+
+SETTINGS = {name: stage.settings for name, stage in STAGES.items()}
+
+
+def _session(values: dict[str, Any], flags: dict[str, dict[str, Any]]) -> Session:
+    config = read_config(values["config"], SETTINGS)
+    common = collect_common(values, config, COMMON_DEFAULTS)
+    roots = {name: common[name] for name in ("mimic_root", "cxr_root")}
+    if common["seed"] < 0 or common["jobs"] < 1:
+        raise UsageError(f"--seed must be >= 0 and --jobs >= 1; got {common['seed']} and {common['jobs']}")
+    check_roots(roots)
+    progress = console.Progress(quiet=values["quiet"])
+    runtime = Runtime(seed=common["seed"], jobs=common["jobs"], device=common["device"], progress=progress)
+    work = Work(common["work_dir"])
+    options = {"force": values["force"], "dry_run": values["dry_run"], "preset": common["preset"]}
+    return Session(work=work, runtime=runtime, config=config, flags=flags, roots=roots, **options)
+
+
+def _show(artifact: Artifact, values: dict[str, Any]) -> None:
+    if values["json"]:
+        console.print_json(
+            {"stage": artifact.stage, "id": artifact.id, "path": str(artifact.path), **artifact.manifest}
+        )
+    elif not values["dry_run"]:
+        _print_results(artifact)
+
+
+def _print_results(artifact: Artifact) -> None:
+    """The tables that a stage leaves for the terminal, then the artifact's path."""
+    path = artifact.file("tables.json")
+    for table in artifact.json("tables.json") if path.exists() else []:
+        console.print_table(table["title"], table["header"], table["rows"])
+    page = artifact.file("report.html")
+    sys.stdout.write(f"{page if page.exists() else artifact.path}\n")
+
+
+def _add_stage(stage: Stage) -> None:
+    names = [f.name for f in dataclasses.fields(stage.settings)]
+    roots = ("mimic_root", "cxr_root") if stage.name in ("extract", "preprocess") else ()
+
+    def body(values: dict[str, Any]) -> None:
+        flags = {stage.name: {name: values[name] for name in names}}
+        session = _session(values, flags)
+        pins = {n: values[pin_name(n)] for n in STAGES if values.get(pin_name(n))}
+        _show(session.run_stage(stage.name, pins=pins, models=_split(values.get("models"))), values)
+
+    parameters = [*setting_parameters(stage), *pin_parameters(stage), *common_parameters(roots)]
+    app.command(stage.name, help=stage.help)(command_with(body, parameters))
+
+
+def _split(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _run(values: dict[str, Any]) -> None:
+    flags = parse_assignments(values["set"] or [], SETTINGS)
+    for name in ("task", "noise"):
+        for stage, cls in SETTINGS.items():
+            if values.get(name) and name in {f.name for f in dataclasses.fields(cls)}:
+                flags.setdefault(stage, {})[name] = values[name]
+    _show(_session(values, flags).run_all(_split(values["models"])), values)
+
+
+def _demo(values: dict[str, Any]) -> None:
+    from fusionctl.data import synth
+
+    raw = (values["work_dir"] or Path("demo")) / "raw"
+    if not (raw / "mimic-cxr-jpg").is_dir():
+        shutil.rmtree(raw, ignore_errors=True)
+        partial = raw.with_name("raw.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        synth.write_tree(partial, stays=values["stays"] or 600, layout="v2", seed=values["seed"] or 0)
+        partial.rename(raw)
+    roots = {"mimic_root": raw / "mimic-iv", "cxr_root": raw / "mimic-cxr-jpg"}
+    work = {"work_dir": (values["work_dir"] or Path("demo")) / "work", "preset": values["preset"] or "demo"}
+    _run({**values, **roots, **work})
+
+
+def _synth(values: dict[str, Any]) -> None:
+    from fusionctl.data import synth
+
+    if values["out"] is None:
+        raise UsageError("synth needs --out DIR")
+    if values["cxr_only"]:
+        if values["mimic_root"] is None:
+            raise UsageError("--cxr-only makes films for existing stays: it needs --mimic-root DIR")
+        synth.write_films(values["out"], mimic_root=values["mimic_root"], seed=values["seed"] or 0)
+    else:
+        stays = values["stays"] if values["stays"] is not None else 600
+        synth.write_tree(values["out"], stays=stays, layout=values["layout"] or "v2", seed=values["seed"] or 0)
+    sys.stdout.write(f"{values['out']}\n")
+
+
+def _status(values: dict[str, Any]) -> None:
+    work = Work(_session(values, {}).work.root)
+    rows = status_rows(work)
+    if values["json"]:
+        console.print_json(rows)
+    else:
+        cells = [
+            [r["stage"], r["id"], r["created"], r["what"], f"{r['bytes'] / 1e6:.1f}", r["stale"] or "current"]
+            for r in rows
+        ]
+        console.print_table(f"{work.root}", ["stage", "id", "made", "what", "MB", "state"], cells)
+    stale = [r for r in rows if r["stale"]]
+    if values["check"] and stale:
+        raise StaleError(f"{len(stale)} artifacts are stale, the first: {stale[0]['stage']}/{stale[0]['id']}")
+
+
+def _clean(values: dict[str, Any]) -> None:
+    work = _session(values, {}).work
+    paths = [a.path for a in superseded(work)] + work.leftovers()
+    for path in paths:
+        sys.stdout.write(f"{path}\n")
+    if values["yes"]:
+        for path in paths:
+            shutil.rmtree(path)
+    elif paths:
+        console.log.info("nothing removed yet: the above is old or left over; fusionctl clean --yes removes it")
+
+
+def _version(show: bool) -> None:
+    if show:
+        sys.stdout.write(f"fusionctl {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def _add_commands() -> None:
+    for stage in STAGES.values():
+        _add_stage(stage)
+    both = ("mimic_root", "cxr_root")
+    run = [
+        parameter("task", Literal["mortality"], "the outcome to predict (default: mortality)"),
+        parameter("models", str, f"comma-separated models (default: {','.join(MODELS)})"),
+        parameter("noise", str, "noise levels of the robustness sweep (default: 0.1:0.6)"),
+        parameter("set", list[str], "STAGE.NAME=VALUE: any setting of any stage; may be repeated"),
+    ]
+    stays = parameter("stays", int, "number of synthetic ICU stays (default: 600)")
+    app.command("run", help="Run all stages in order, from raw files to the report.")(
+        command_with(_run, [*run, *common_parameters(both)])
+    )
+    app.command("demo", help="Run everything on synthetic data, on a CPU, in minutes.")(
+        command_with(_demo, [stays, *run, *common_parameters(())])
+    )
+    synth = [
+        parameter("out", Path, "empty or new folder to write into"),
+        stays,
+        parameter("layout", Literal["v1", "v2", "v3"], "MIMIC-IV layout to write (default: v2)"),
+        parameter("cxr_only", bool, "make films for the stays of an existing MIMIC-IV tree", "--cxr-only"),
+        parameter("mimic_root", Path, "that tree"),
+        parameter("seed", int, "same seed, same bytes (default: 0)"),
+    ]
+    app.command("synth", help="Write synthetic MIMIC-IV and MIMIC-CXR-JPG trees.")(command_with(_synth, synth))
+    check = parameter("check", bool, "exit with 4 when an artifact is stale", "--check")
+    app.command("status", help="List the artifacts, and which of them are stale.")(
+        command_with(_status, [check, *common_parameters(())])
+    )
+    yes = parameter("yes", bool, "really remove", "--yes")
+    app.command("clean", help="Remove old artifacts and what killed runs left.")(
+        command_with(_clean, [yes, *common_parameters(())])
+    )
+
+
+_add_commands()
+
+
+def main() -> None:
+    """Entry point of the `fusionctl` program."""
+    app()

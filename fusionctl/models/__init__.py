@@ -1,0 +1,1 @@
+"""The encoders, one per modality: plain modules with `dim`, `features` and `head`."""

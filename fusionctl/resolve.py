@@ -1,0 +1,143 @@
+"""Which upstream artifacts a stage reads. Never a guess: one candidate, or an error that lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fusionctl.errors import InputError
+from fusionctl.stages import ENCODERS_OF, Stage
+from fusionctl.workdir import Artifact, Work
+
+Inputs = dict[str, Any]
+
+
+def resolve(work: Work, stage: Stage, settings: Any, pins: Mapping[str, list[str]], models: Iterable[str]) -> Inputs:
+    """Choose the upstream artifacts of a stage.
+
+    Args:
+        work: the work directory.
+        stage: the stage about to run.
+        settings: its settings; `task` and `fusion`, where it has them, narrow the choice.
+        pins: ids (or their first digits) by stage, as given with `--preprocess ID` and the like.
+        models: names of fusions to read where the stage reads several; empty = all that there are.
+
+    Returns:
+        An artifact by stage name; a list of artifacts where the stage reads several; None for an absent optional one.
+
+    Raises:
+        InputError: nothing fits (the message names the command to run first), or more than one fits.
+    """
+    chosen: Inputs = {}
+    kinds = {entry.rstrip("*?+"): entry[-1] for entry in stage.upstream}
+    for name, ids in pins.items():
+        found = [work.find(name, prefix) for prefix in ids]
+        if len(found) > 1 and kinds.get(name) != "*":
+            raise InputError(f"{stage.name} reads one {name}; --{name} was given {len(found)} times")
+        chosen[name] = found if kinds.get(name) == "*" else found[0]
+        for artifact in found:
+            _add_ancestors(work, artifact, chosen, kinds)
+    task = getattr(settings, "task", None)
+    for name, kind in kinds.items():
+        if name not in chosen and _needed(name, settings):
+            chosen[name] = _choose(work, name, kind, stage, task, models, chosen)
+            for artifact in chosen[name] if isinstance(chosen[name], list) else [chosen[name]]:
+                _add_ancestors(work, artifact, chosen, kinds)
+    return {name: chosen.get(name) for name in kinds}
+
+
+def _choose(
+    work: Work, name: str, kind: str, stage: Stage, task: str | None, models: Iterable[str], chosen: Inputs
+) -> Artifact | list[Artifact] | None:
+    if kind == "+":
+        return []
+    fitting = [a for a in work.artifacts(name) if _fits(a, task, chosen)]
+    if kind == "*":
+        return _one_per_model(fitting, stage, task, list(models))
+    return _only(fitting, name, stage, task, optional=kind == "?")
+
+
+def _needed(name: str, settings: Any) -> bool:
+    """Whether this fusion reads this encoder; every other upstream stage is always needed."""
+    fusion = getattr(settings, "fusion", None)
+    return not name.startswith("pretrain-") or fusion not in ENCODERS_OF or name in ENCODERS_OF[fusion]
+
+
+def _add_ancestors(work: Work, artifact: Artifact | None, chosen: Inputs, kinds: Mapping[str, str]) -> None:
+    """What a chosen artifact was made from is chosen with it: a model fits only the data it was trained on."""
+    if artifact is None:
+        return
+    for name, ids in artifact.manifest["inputs"].items():
+        for ancestor in [work.find(name, i) for i in ([ids] if isinstance(ids, str) else ids)]:
+            if kinds.get(name, "") in ("*", "+"):
+                known = chosen.setdefault(name, [])
+                chosen[name] = known if ancestor.id in {a.id for a in known} else [*known, ancestor]
+            elif name in kinds and chosen.setdefault(name, ancestor).id != ancestor.id:
+                raise InputError(
+                    f"{artifact.stage}/{artifact.id} was made from another {name} than {chosen[name].id}",
+                    hint=f"choose artifacts of one line with --{name} ID; fusionctl status shows their inputs",
+                )
+            _add_ancestors(work, ancestor, chosen, kinds)
+
+
+def _fits(artifact: Artifact, task: str | None, chosen: Inputs) -> bool:
+    """Same task, and made from the artifacts already chosen."""
+    if task and artifact.setting("task") not in (None, task):
+        return False
+    for name, ids in artifact.manifest["inputs"].items():
+        known = chosen.get(name)
+        known_ids = {a.id for a in known} if isinstance(known, list) else {known.id} if known else None
+        if known_ids is not None and not set([ids] if isinstance(ids, str) else ids) <= known_ids:
+            return False
+    return True
+
+
+def _only(fitting: list[Artifact], name: str, stage: Stage, task: str | None, *, optional: bool) -> Artifact | None:
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting and optional:
+        return None
+    if not fitting:
+        roots = " --mimic-root DIR --cxr-root DIR" if name in ("extract", "preprocess") else ""
+        command = f"fusionctl {name}{roots}" + (f" --task {task}" if task and name != "extract" else "")
+        raise InputError(
+            f"{stage.name} reads the artifact of {name}, and there is none that fits", hint=f"run first: {command}"
+        )
+    raise InputError(
+        f"{stage.name} found {len(fitting)} artifacts of {name} and does not guess between them:\n"
+        + differences(fitting),
+        hint=f"choose one with --{name} ID, or remove old ones with: fusionctl clean",
+    )
+
+
+def _one_per_model(fitting: list[Artifact], stage: Stage, task: str | None, models: list[str]) -> list[Artifact]:
+    by_model: dict[str, list[Artifact]] = {}
+    for artifact in fitting:
+        by_model.setdefault(str(artifact.setting("fusion")), []).append(artifact)
+    wanted = models or [m for m in by_model if stage.name != "robustness" or m != "trees"]
+    missing = [m for m in wanted if m not in by_model]
+    if missing or not wanted:
+        name = missing[0] if missing else "attention"
+        command = f"fusionctl fuse --task {task} --fusion {name}"
+        raise InputError(f"{stage.name} reads the model {name}, which is not there", hint=f"run first: {command}")
+    return [a for m in wanted if (a := _only(by_model[m], "fuse", stage, task, optional=False))]
+
+
+def differences(artifacts: list[Artifact]) -> str:
+    """One line an artifact: its id, its time, and only the settings, seed and inputs in which they differ."""
+    facts = [describe(a) for a in artifacts]
+    names = sorted({n for f in facts for n in f if len({str(g.get(n)) for g in facts}) > 1})
+    lines = []
+    for artifact, fact in zip(artifacts, facts, strict=True):
+        parts = ", ".join(f"{n} {fact.get(n)}" for n in names) or "no difference in settings"
+        lines.append(f"  {artifact.id}  {artifact.manifest['created']}  {parts}")
+    return "\n".join(lines)
+
+
+def describe(artifact: Artifact) -> dict[str, Any]:
+    """What determines an artifact, flat: settings, seed, schema version, ids of inputs, digests of raw folders."""
+    manifest = artifact.manifest
+    raw = {name: entry["digest"] for name, entry in manifest.get("raw", {}).items()}
+    values = {name: entry["value"] for name, entry in manifest["settings"].items()}
+    extra = {"seed": manifest["seed"], "schema version": manifest["schema_version"]}
+    return {**values, **extra, **manifest["inputs"], **raw}

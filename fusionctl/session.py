@@ -1,0 +1,183 @@
+"""One invocation of the program: its common options, and how it runs one stage or all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fusionctl import pipeline, resolve
+from fusionctl.config import Sourced, collect
+from fusionctl.errors import InputError, UsageError
+from fusionctl.settings import Runtime
+from fusionctl.stages import ENCODERS_OF, STAGES
+from fusionctl.workdir import Artifact, Work
+
+log = logging.getLogger("fusionctl")
+
+MODELS = ("attention", "ehr", "cxr", "trees")
+WITHOUT_FILMS = ("ehr", "trees")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """Options that every command shares, and the stages' settings as far as they were given.
+
+    Attributes:
+        flags: settings given on the command line, by stage.
+        config: tables of the TOML file.
+        roots: raw data folders, as far as they were given.
+        dry_run: say what would run and why, and run nothing.
+    """
+
+    work: Work
+    runtime: Runtime
+    preset: str = "paper"
+    config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    flags: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    roots: Mapping[str, Path | None] = field(default_factory=dict)
+    force: bool = False
+    dry_run: bool = False
+
+    def settings(self, stage: str, **extra: Any) -> Sourced:
+        """Value and source of every setting of a stage."""
+        flags = {**self.flags.get(stage, {}), **extra}
+        return collect(stage, STAGES[stage].settings, flags=flags, config=self.config, preset=self.preset)
+
+    def run_stage(
+        self, name: str, *, pins: Mapping[str, list[str]] | None = None, models: Iterable[str] = ()
+    ) -> Artifact:
+        """Run one stage on the upstream artifacts that are there.
+
+        Raises:
+            FusionctlError: upstream is missing or ambiguous, or the stage failed.
+        """
+        stage, sourced = STAGES[name], self.settings(name)
+        if name == "extract":
+            return self._execute(name, {}, sourced)
+        pins = dict(pins or {})
+        if name == "preprocess" and self.roots.get("mimic_root"):
+            # The one stage that runs its upstream: raw folders in, model-ready arrays out, in one command.
+            inputs: resolve.Inputs = {"extract": self._execute("extract", {}, self.settings("extract"))}
+        else:
+            values = stage.settings(**{n: e["value"] for n, e in sourced.items()})
+            inputs = resolve.resolve(self.work, stage, values, pins, models)
+        return self._execute(name, inputs, sourced)
+
+    def run_all(self, models: Iterable[str]) -> Artifact:
+        """Run every stage in order; the artifacts are handed on, so nothing is looked up or guessed.
+
+        Raises:
+            FusionctlError: a stage failed; what was done before it stays, and the same command goes on from there.
+        """
+        if not self.roots.get("mimic_root"):
+            raise UsageError(
+                "run needs --mimic-root", hint="fusionctl run --mimic-root DIR --cxr-root DIR --work-dir W"
+            )
+        made: dict[str, Any] = {}
+        chosen = self._models(list(models))
+        for name in ("extract", "preprocess", "pretrain-ehr", "pretrain-cxr"):
+            if not name.startswith("pretrain-") or any(name in ENCODERS_OF.get(m, (name,)) for m in chosen):
+                made[name] = self._execute(name, self._inputs(name, made), self.settings(name))
+        made["fuse"] = []
+        for model in chosen:
+            needed = ("preprocess", *ENCODERS_OF.get(model, ("pretrain-ehr", "pretrain-cxr")))
+            inputs = {n: made[n] for n in needed}
+            made["fuse"].append(self._execute("fuse", inputs, self.settings("fuse", fusion=model)))
+        made["evaluate"] = self._execute("evaluate", self._inputs("evaluate", made), self.settings("evaluate"))
+        networks = [a for a, m in zip(made["fuse"], chosen, strict=True) if m != "trees"]
+        inputs = {"preprocess": made["preprocess"], "fuse": networks}
+        made["robustness"] = self._execute("robustness", inputs, self.settings("robustness")) if networks else None
+        for name in ("pretrain-ehr", "pretrain-cxr"):
+            made[name] = [made[name]] if name in made else []
+        return self._execute("report", self._inputs("report", made), self.settings("report"))
+
+    def _models(self, models: list[str]) -> list[str]:
+        unknown = [m for m in models if m not in MODELS]
+        if unknown:
+            raise UsageError(f"--models: {unknown[0]!r} is not a model", hint=f"known: {', '.join(MODELS)}")
+        if self.roots.get("cxr_root"):
+            return models or list(MODELS)
+        if not models:
+            log.warning("no --cxr-root: only the models that read no films run (%s)", ", ".join(WITHOUT_FILMS))
+        if set(models) - set(WITHOUT_FILMS):
+            raise UsageError(f"--models {','.join(models)} reads films; --cxr-root is not given")
+        return models or list(WITHOUT_FILMS)
+
+    @staticmethod
+    def _inputs(name: str, made: Mapping[str, Any]) -> resolve.Inputs:
+        return {n: made.get(n) for n in (entry.rstrip("*?+") for entry in STAGES[name].upstream)}
+
+    def _execute(self, name: str, inputs: resolve.Inputs, sourced: Sourced) -> Artifact:
+        stage = STAGES[name]
+        roots = {**self._recorded_roots(inputs), **{n: p for n, p in self.roots.items() if p}}
+        if name == "extract" and not roots.get("mimic_root"):
+            raise UsageError("extract needs --mimic-root", hint="fusionctl extract --mimic-root DIR [--cxr-root DIR]")
+        planned = pipeline.plan(stage, sourced, inputs, roots, self.runtime)
+        return pipeline.execute(self.work, planned, force=self.force, dry_run=self.dry_run)
+
+    @staticmethod
+    def _recorded_roots(inputs: resolve.Inputs) -> dict[str, Path]:
+        """Where extract read its raw data: a later stage finds the films there without being told again."""
+        extract = inputs.get("extract")
+        raw = extract.manifest.get("raw", {}) if isinstance(extract, Artifact) else {}
+        return {name: Path(entry["path"]) for name, entry in raw.items()}
+
+
+def status_rows(work: Work) -> list[dict[str, Any]]:
+    """One record an artifact: stage, id, time, what it is, rows, size, and why it is stale (None: it is not)."""
+    rows = []
+    for stage in STAGES.values():
+        for artifact in work.artifacts(stage.name):
+            manifest = artifact.manifest
+            rows.append(
+                {
+                    "stage": stage.name,
+                    "id": artifact.id,
+                    "created": manifest["created"],
+                    "what": " ".join(str(artifact.setting(n)) for n in ("task", "fusion") if artifact.setting(n)),
+                    "inputs": manifest["inputs"],
+                    "bytes": sum(f["size"] for f in manifest["files"].values()),
+                    "sensitivity": manifest["sensitivity"],
+                    "stale": pipeline.staleness(work, artifact, stage),
+                }
+            )
+    return rows
+
+
+def superseded(work: Work) -> list[Artifact]:
+    """Artifacts that are stale, or older than another of the same stage, task and model, and not needed by one kept."""
+    keep: set[tuple[str, str]] = set()
+    found: list[Artifact] = []
+    for stage in reversed(STAGES.values()):
+        newest: dict[tuple[Any, Any], Artifact] = {}
+        artifacts = work.artifacts(stage.name)
+        for artifact in artifacts:
+            if pipeline.staleness(work, artifact, stage) is None:
+                newest[(artifact.setting("task"), artifact.setting("fusion"))] = artifact
+        for artifact in artifacts:
+            if artifact in newest.values() or (stage.name, artifact.id) in keep:
+                keep |= {(n, i) for n, ids in artifact.manifest["inputs"].items() for i in _as_list(ids)}
+            else:
+                found.append(artifact)
+    return found
+
+
+def _as_list(ids: str | list[str]) -> list[str]:
+    return [ids] if isinstance(ids, str) else ids
+
+
+def check_roots(roots: Mapping[str, Path | None]) -> None:
+    """Check that the raw folders that were given exist, before anything is planned.
+
+    Raises:
+        InputError: one of them is not a folder.
+    """
+    for name, path in roots.items():
+        if path is not None and not path.is_dir():
+            flag = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{flag} {path}: no such directory", hint="give the folder that holds hosp/ and icu/, or files/"
+            )

@@ -1,0 +1,166 @@
+"""Every setting of every stage: its default, unit, source and help, in one place.
+
+A stage's settings are a frozen dataclass. The command line, the environment, the TOML file, presets and manifests are
+all derived from the fields below, so a new setting is one line here. Precedence: flag > environment
+(`FUSIONCTL_<STAGE>_<NAME>`) > TOML (`[<stage>] name = value`) > preset > default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_type_hints
+
+Task = Literal["mortality"]
+Protocol = Literal["paper"]
+Fusion = Literal["attention", "ehr", "cxr", "trees"]
+CxrArch = Literal["resnet34", "resnet18"]
+NoiseKind = Literal["additive", "zero-mean", "replace"]
+Modality = Literal["both", "ehr", "cxr"]
+Preset = Literal["paper", "small", "demo"]
+
+
+def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """Declare a setting: a dataclass field with its help text and the closed range of values that it allows."""
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractSettings:
+    """Settings of `extract`."""
+
+    protocol: Protocol = option("paper", "what the paper's text says, done correctly")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessSettings:
+    """Settings of `preprocess`."""
+
+    task: Task = option("mortality", "the outcome to predict")
+    protocol: Protocol = option("paper", "what the paper's text says, done correctly")
+    timestep: float = option(2.0, "grid step in hours (paper: 2)", low=0.05, high=48)
+    film_size: int = option(256, "side of the cached films in pixels (paper: 256)", low=32, high=2048)
+    film_view: Literal["AP"] = option("AP", "view position of the films paired with a stay (paper: AP)")
+    clahe: bool = option(False, "equalise contrast locally (clip limit 2.0, 8 x 8 tiles)")
+    max_bad_films: float = option(
+        0.0, "share of unreadable films to treat as absent before it is an error", low=0, high=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """What the three training stages share. Values are the paper's (section V-A) or its reference code's."""
+
+    epochs: int = option(50, "most epochs", low=1)
+    patience: int = option(45, "stop after this many epochs without a better validation score", low=1)
+    batch_size: int = option(16, "rows per step (paper: 16)", low=1)
+    lr: float = option(1e-4, "learning rate of Adam", low=0)
+    weight_decay: float = option(0.0, "weight decay of Adam", low=0)
+    grad_clip: float = option(0.0, "largest gradient norm; 0 = no clipping", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainEhrSettings(TrainingSettings):
+    """Settings of `pretrain-ehr`."""
+
+    task: Task = option("mortality", "the outcome to predict")
+    lr: float = option(3e-5, "learning rate of Adam (paper, mortality: 3e-5)", low=0)
+    hidden: int = option(256, "width of both LSTM layers (paper: 256)", low=1)
+    dropout: float = option(0.3, "dropout between and after the LSTM layers (paper: 0.3)", low=0, high=0.99)
+    pool: Literal["last", "mean"] = option("last", "what of the LSTM's outputs is the stay's feature (paper: last)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainCxrSettings(TrainingSettings):
+    """Settings of `pretrain-cxr`."""
+
+    task: Task = option("mortality", "the task whose films are used")
+    lr: float = option(5e-4, "learning rate of Adam (paper: 5e-4)", low=0)
+    arch: CxrArch = option("resnet34", "film encoder (paper: resnet34)")
+    input_size: int = option(224, "side of the encoder's input in pixels (paper: 224)", low=32, high=1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuseSettings(TrainingSettings):
+    """Settings of `fuse`."""
+
+    task: Task = option("mortality", "the outcome to predict")
+    fusion: Fusion = option("attention", "the model: attention fusion, one modality alone, or the tree baseline")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """Settings of `evaluate`."""
+
+    task: Task = option("mortality", "the outcome to predict")
+    resamples: int = option(1000, "bootstrap resamples of patients (paper: 1000)", low=1)
+    threshold: float = option(0.5, "probability from which a prediction counts as positive (paper: 0.5)", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustnessSettings:
+    """Settings of `robustness`."""
+
+    task: Task = option("mortality", "the outcome to predict")
+    noise: str = option("0.1:0.6", "noise levels: LOW:HIGH[:STEP] or a comma-separated list, shares from 0 to 1")
+    kind: NoiseKind = option(
+        "additive", "x + N(mean, sd) clipped (the paper's text), x + N(0, sd), or x := N(mean, sd)"
+    )
+    modality: Modality = option("both", "what is corrupted")
+    resamples: int = option(1000, "bootstrap resamples of patients (paper: 1000)", low=1)
+    threshold: float = option(0.5, "probability from which a prediction counts as positive (paper: 0.5)", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+    """Settings of `report`."""
+
+    task: Task = option("mortality", "the outcome to predict")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How a stage runs. Only the seed is part of an artifact's identity: the rest must not change its content."""
+
+    seed: int = 0
+    jobs: int = 1
+    device: str = "cpu"
+    progress: Callable[[str, int, int | None], None] = lambda label, done, total: None
+
+
+# A preset is a named set of defaults by stage. `paper` is the defaults above. `small` makes film training bearable on
+# two CPU cores; `demo` is `small` with less of it. Every value can still be overridden.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {},
+    "small": {},
+    "demo": {},
+}
+
+
+def check(settings: Any) -> None:
+    """Check every value against its declared choices and range.
+
+    Raises:
+        UsageError: naming the option, the rule and the value received.
+    """
+    from fusionctl.errors import UsageError
+
+    hints = get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        value, flag = getattr(settings, field.name), "--" + field.name.replace("_", "-")
+        choices = get_args(hints[field.name])
+        if choices and value not in choices:
+            raise UsageError(f"{flag} must be one of {', '.join(map(str, choices))}; got {value!r}")
+        low, high = field.metadata["low"], field.metadata["high"]
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            too_low, too_high = low is not None and not value >= low, high is not None and not value <= high
+            if too_low or too_high or value != value:
+                rule = f"from {low}" + (f" to {high}" if high is not None else " up")
+                raise UsageError(f"{flag} must be a number {rule}; got {value}")
+
+
+def default_jobs() -> int:
+    """Processors that this process may use (a Slurm job often owns fewer than the node has)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

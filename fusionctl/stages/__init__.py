@@ -1,0 +1,130 @@
+"""The stages, in the order of the data: what each reads, and the module that does it.
+
+A stage module has one entry, `run(draft, settings, inputs, *, runtime)`, which writes the artifact's files into the
+draft. It is imported only when it runs, and never imports another stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fusionctl import settings as s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What the pipeline needs to know of a stage.
+
+    Attributes:
+        schema_version: raised by hand when the same settings and inputs give another content.
+        upstream: stages whose artifacts it reads. A trailing `*` means one artifact a model, `?` that it may lack,
+            `+` those that the other inputs were made from.
+        roots: raw data folders that it reads, with the globs that identify their content.
+        seeded: the seed is part of the artifact's identity.
+        trains: keeps checkpoints, so a stopped run is resumed rather than begun again.
+        networks: runs torch, so it needs a device.
+    """
+
+    name: str
+    help: str
+    module: str
+    settings: type[Any]
+    schema_version: int
+    upstream: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
+    seeded: bool = False
+    trains: bool = False
+    networks: bool = False
+
+
+ROOT_PATTERNS = {
+    "mimic_root": ("*.csv", "*.csv.gz", "*/*.csv", "*/*.csv.gz"),
+    "cxr_root": ("*.csv", "*.csv.gz"),
+}
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            name="extract",
+            help="Read the raw tables in one pass: stays, events, diagnoses, films.",
+            module="fusionctl.stages.extract",
+            settings=s.ExtractSettings,
+            schema_version=1,
+            roots=("mimic_root", "cxr_root"),
+        ),
+        Stage(
+            name="preprocess",
+            help="Put events on a time grid, pair and cache films, split by patient (runs extract with --mimic-root).",
+            module="fusionctl.stages.preprocess",
+            settings=s.PreprocessSettings,
+            schema_version=1,
+            upstream=("extract",),
+            roots=("cxr_root",),
+        ),
+        Stage(
+            name="pretrain-ehr",
+            help="Train the time-series encoder on the task.",
+            module="fusionctl.stages.pretrain_ehr",
+            settings=s.PretrainEhrSettings,
+            schema_version=1,
+            upstream=("preprocess",),
+            seeded=True,
+            trains=True,
+            networks=True,
+        ),
+        Stage(
+            name="pretrain-cxr",
+            help="Train the film encoder on the radiology labels.",
+            module="fusionctl.stages.pretrain_cxr",
+            settings=s.PretrainCxrSettings,
+            schema_version=1,
+            upstream=("preprocess",),
+            seeded=True,
+            trains=True,
+            networks=True,
+        ),
+        Stage(
+            name="fuse",
+            help="Train one model: attention fusion, one modality alone, or the trees.",
+            module="fusionctl.stages.fuse",
+            settings=s.FuseSettings,
+            schema_version=1,
+            upstream=("preprocess", "pretrain-ehr", "pretrain-cxr"),
+            seeded=True,
+            trains=True,
+            networks=True,
+        ),
+        Stage(
+            name="evaluate",
+            help="Compare models on the test patients, with bootstrap intervals.",
+            module="fusionctl.stages.evaluate",
+            settings=s.EvaluateSettings,
+            schema_version=1,
+            upstream=("preprocess", "fuse*"),
+            seeded=True,
+        ),
+        Stage(
+            name="robustness",
+            help="Evaluate models on test inputs corrupted by noise.",
+            module="fusionctl.stages.robustness",
+            settings=s.RobustnessSettings,
+            schema_version=1,
+            upstream=("preprocess", "fuse*"),
+            networks=True,
+            seeded=True,
+        ),
+        Stage(
+            name="report",
+            help="Write one HTML page from everything above.",
+            module="fusionctl.stages.report",
+            settings=s.ReportSettings,
+            schema_version=1,
+            upstream=("evaluate", "robustness?", "extract", "preprocess", "fuse*", "pretrain-ehr+", "pretrain-cxr+"),
+        ),
+    )
+}
+
+# What each fusion reads besides the preprocessed data. A fusion that is not named here needs both encoders.
+ENCODERS_OF = {"ehr": ("pretrain-ehr",), "cxr": ("pretrain-cxr",), "trees": ()}

@@ -1,0 +1,95 @@
+"""Precedence of settings, and clear errors for wrong ones."""
+
+import pytest
+
+from fusionctl.config import collect, collect_common, parse_assignments, read_config
+from fusionctl.errors import UsageError
+from fusionctl.settings import PRESETS, FuseSettings, PreprocessSettings, RobustnessSettings
+from fusionctl.stages import STAGES
+
+SETTINGS = {name: stage.settings for name, stage in STAGES.items()}
+
+
+def value(name, *, flags=None, environment=None, config=None, preset="paper"):
+    table = {"fuse": config or {}}
+    entry = collect(
+        "fuse", FuseSettings, flags=flags or {}, config=table, preset=preset, environment=environment or {}
+    )[name]
+    return entry["value"], entry["source"]
+
+
+def test_each_source_gives_way_to_the_next(monkeypatch):
+    monkeypatch.setitem(PRESETS, "small", {"fuse": {"lr": 0.2}})
+    environment, config, flags = {"FUSIONCTL_FUSE_LR": "0.4"}, {"lr": 0.3}, {"lr": 0.5}
+    assert value("lr") == (1e-4, "default")
+    assert value("lr", preset="small") == (0.2, "preset small")
+    assert value("lr", preset="small", config=config) == (0.3, "config")
+    assert value("lr", preset="small", config=config, environment=environment) == (0.4, "environment")
+    assert value("lr", preset="small", config=config, environment=environment, flags=flags) == (0.5, "flag")
+
+
+def test_every_preset_names_known_stages_and_allowed_values():
+    for preset, tables in PRESETS.items():
+        assert set(tables) <= set(STAGES)
+        for name, stage in STAGES.items():
+            sourced = collect(name, stage.settings, flags={}, config={}, preset=preset, environment={})
+            assert set(tables.get(name, {})) <= set(sourced)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[fuze]\nlr = 1.0", r"table \[fuze\] is not known"),
+        ("[fuse]\nlrr = 1.0", r"\[fuse\] lrr is not known"),
+        ("lr = 1.0", "lr"),
+        ("[fuse", "c.toml"),
+    ],
+)
+def test_an_unknown_key_is_an_error_that_names_the_nearest(tmp_path, text, message):
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_config(path, SETTINGS)
+    if "lrr" in text:
+        assert "did you mean lr?" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("cls", "flags", "message"),
+    [
+        (FuseSettings, {"lr": float("nan")}, "--lr must be a number from 0 up; got nan"),
+        (FuseSettings, {"epochs": 0}, "--epochs must be a number from 1 up; got 0"),
+        (FuseSettings, {"fusion": "guess"}, "--fusion must be one of attention"),
+        (PreprocessSettings, {"timestep": 1e9}, "--timestep must be a number from 0.05 to 48; got"),
+        (RobustnessSettings, {"threshold": 1.5}, "--threshold must be a number from 0 to 1; got 1.5"),
+    ],
+)
+def test_values_out_of_their_rule_are_refused(cls, flags, message):
+    with pytest.raises(UsageError, match=message):
+        collect("x", cls, flags=flags, config={}, preset="paper", environment={})
+
+
+def test_a_value_of_another_type_is_refused():
+    with pytest.raises(UsageError, match=r"FUSIONCTL_FUSE_EPOCHS must be of type int; got 'many'"):
+        value("epochs", environment={"FUSIONCTL_FUSE_EPOCHS": "many"})
+    with pytest.raises(UsageError, match=r"\[fuse\] epochs must be of type int; got 1.5"):
+        value("epochs", config={"epochs": 1.5})
+    assert value("lr", config={"lr": 1}) == (1.0, "config")
+
+
+def test_assignments():
+    parsed = parse_assignments(["preprocess.clahe=true", "fuse.batch-size=8"], SETTINGS)
+    assert parsed == {"preprocess": {"clahe": True}, "fuse": {"batch_size": 8}}
+    for bad in ("clahe=true", "fuse.lr", "fuse.lrr=1", "fuse.epochs=x"):
+        with pytest.raises(UsageError, match="--set"):
+            parse_assignments([bad], SETTINGS)
+
+
+def test_common_options_come_from_the_file_unless_given():
+    defaults = {"seed": 0, "work_dir": "work", "preset": "paper"}
+    config = {"common": {"seed": 3, "work_dir": "w"}}
+    found = collect_common({"seed": None, "work_dir": None}, config, defaults)
+    assert (found["seed"], str(found["work_dir"])) == (3, "w")
+    assert collect_common({"seed": 5}, config, defaults)["seed"] == 5
+    with pytest.raises(UsageError, match="--preset must be one of"):
+        collect_common({"preset": "papr"}, {}, defaults)

@@ -1,0 +1,68 @@
+"""Code depends downwards only, and the command line stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "fusionctl"
+
+# Lower layers first; a module may import only from its own layer's unit or from layers below it.
+LAYERS = (
+    ("errors",),
+    ("settings", "workdir", "fingerprint", "checkpoint"),
+    ("data", "tasks", "fusion", "models", "losses", "loop", "noise", "metrics", "curves", "trees", "report"),
+    ("stages",),
+    ("config", "resolve", "pipeline", "session", "console", "options"),
+    ("cli",),
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def unit(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def rank(name: str) -> int:
+    known = [n for n in RANK if name == n or name.startswith(f"{n}_")]
+    assert known, f"{name} has no place in the layers"
+    return RANK[max(known, key=len)]
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fusionctl":
+            parts = node.module.split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("fusionctl.")}
+    return found - {"__version__"}
+
+
+def test_imports_point_downwards():
+    for path in PACKAGE.rglob("*.py"):
+        if unit(path) in ("__init__", "__main__"):
+            continue
+        above = [name for name in imports(path) if rank(name) > rank(unit(path))]
+        assert not above, f"{path.relative_to(PACKAGE)} imports {above} from a layer above it"
+
+
+def test_a_stage_never_imports_another_stage():
+    for path in (PACKAGE / "stages").glob("*.py"):
+        assert path.name == "__init__.py" or "stages" not in imports(path), path.name
+
+
+def test_help_imports_nothing_heavy():
+    heavy = "torch torchvision pandas polars sklearn matplotlib cv2 numpy"
+    code = f"import sys, fusionctl.cli; print([m for m in {heavy.split()} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_nothing_is_pickled_and_nothing_reaches_the_network():
+    for path in PACKAGE.rglob("*.py"):
+        names = {n.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for n in node.names}
+        assert not names & {"pickle", "dill", "socket", "urllib", "requests", "http"}, path.name
+        text = path.read_text(encoding="utf-8")
+        assert "torch.load(" not in text and "torch.save(" not in text, path.name

@@ -1,0 +1,111 @@
+"""Artifacts: published whole or not at all, found again, checked on open."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fusionctl.errors import InputError, LockedError
+from fusionctl.workdir import Work, artifact_id
+
+
+@pytest.fixture
+def work(tmp_path):
+    return Work(tmp_path / "odd 'work\" dir")
+
+
+def publish(work, stage="extract", id="0123456789ab", content=b"abc", **manifest):
+    draft = work.draft(stage, id, resume=False)
+    draft.file("data.bin").write_bytes(content)
+    draft.rows["data"] = 3
+    base = {"stage": stage, "id": id, "created": "2026-01-01T00:00:00+00:00", "settings": {}, "inputs": {}, "raw": {}}
+    return work.publish(draft, {**base, "schema_version": 1, "seed": None, "sensitivity": "synthetic", **manifest})
+
+
+def test_a_draft_is_invisible_until_it_is_published(work):
+    draft = work.draft("extract", "0123456789ab", resume=False)
+    draft.file("data.bin").write_bytes(b"abc")
+    assert work.artifacts("extract") == []
+    assert work.get("extract", "0123456789ab") is None
+    assert work.leftovers() == [draft.path]
+
+
+def test_a_published_artifact_has_its_manifest_and_no_partial_folder(work):
+    artifact = publish(work)
+    assert [a.id for a in work.artifacts("extract")] == [artifact.id]
+    assert work.leftovers() == []
+    manifest = json.loads((artifact.path / "manifest.json").read_text())
+    assert manifest["files"]["data.bin"]["size"] == 3
+    assert manifest["rows"] == {"data": 3}
+    assert artifact.verify() is artifact
+
+
+def test_publishing_again_replaces_the_artifact(work):
+    publish(work, content=b"old")
+    artifact = publish(work, content=b"new")
+    assert artifact.file("data.bin").read_bytes() == b"new"
+    assert [p.name for p in artifact.path.parent.iterdir()] == [artifact.id]
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
+def test_damage_to_a_file_is_named(work, damage):
+    artifact = publish(work)
+    path = artifact.file("data.bin")
+    if damage == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(b"abd" if damage == "flip" else b"ab")
+    with pytest.raises(InputError, match=r"extract/0123456789ab is damaged: .*data\.bin") as caught:
+        artifact.verify()
+    assert "fusionctl extract --force" in caught.value.hint
+
+
+def test_a_truncated_manifest_is_named(work):
+    artifact = publish(work)
+    (artifact.path / "manifest.json").write_text('{"id": "01')
+    with pytest.raises(InputError, match="manifest.json is unreadable"):
+        work.artifacts("extract")
+
+
+def test_find_takes_the_first_digits_and_refuses_to_guess(work):
+    publish(work, id="0123456789ab")
+    publish(work, id="0123ffffffff")
+    assert work.find("extract", "01234").id == "0123456789ab"
+    with pytest.raises(InputError, match="2 artifacts match"):
+        work.find("extract", "0123")
+    with pytest.raises(InputError, match="0 artifacts match"):
+        work.find("extract", "9")
+
+
+def test_the_same_artifact_is_not_written_twice_at_once(work):
+    with work.lock("extract", "0123456789ab"), pytest.raises(LockedError, match=str(os.getpid())) as caught:
+        with Work(work.root).lock("extract", "0123456789ab"):
+            pass
+    assert caught.value.exit_code == 5
+    with work.lock("extract", "0123456789ab"):
+        pass
+
+
+def test_the_lock_of_a_dead_run_is_freed(work):
+    code = (
+        "import os, sys; from pathlib import Path; from fusionctl.workdir import Work\n"
+        "with Work(Path(sys.argv[1])).lock('extract', '0123456789ab'): os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(work.root)], check=False).returncode == 9
+    assert (work.root / "extract" / "0123456789ab.lock").exists()
+    with work.lock("extract", "0123456789ab"):
+        pass
+
+
+def test_a_resumed_draft_keeps_what_the_stopped_run_left(work):
+    work.draft("fuse", "0123456789ab", resume=False).file("checkpoint").write_text("x")
+    assert work.draft("fuse", "0123456789ab", resume=True).file("checkpoint").read_text() == "x"
+    assert not work.draft("fuse", "0123456789ab", resume=False).file("checkpoint").exists()
+
+
+def test_an_id_depends_on_content_and_not_on_order():
+    assert artifact_id({"a": 1, "b": [2]}) == artifact_id({"b": [2], "a": 1})
+    assert artifact_id({"a": 1}) != artifact_id({"a": 2})
+    assert len(artifact_id({})) == 12
