@@ -93,3 +93,11 @@ def test_common_options_come_from_the_file_unless_given():
     assert collect_common({"seed": 5}, config, defaults)["seed"] == 5
     with pytest.raises(UsageError, match="--preset must be one of"):
         collect_common({"preset": "papr"}, {}, defaults)
+
+
+def test_the_annotated_example_is_valid():
+    from pathlib import Path
+
+    tables = read_config(Path(__file__).parents[1] / "examples" / "settings.toml", SETTINGS)
+    for name, stage in STAGES.items():
+        collect(name, stage.settings, flags={}, config=tables, preset="paper", environment={})
