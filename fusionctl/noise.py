@@ -94,7 +94,7 @@ def estimate(
     stays = _choose(np.flatnonzero(train), n_samples, seed)
     rows = np.concatenate([np.arange(first_row[i], first_row[i] + n_rows[i]) for i in stays])
     paired = _choose(np.flatnonzero(train & (film >= 0)), n_samples, seed)
-    pixels = _pixel_moments(films[np.sort(film[paired])]) if len(paired) else None
+    pixels = _pixel_moments(films, np.sort(film[paired])) if len(paired) else None
     return NoiseStats(Moments.of(values[rows]), np.asarray(continuous, dtype=bool), pixels)
 
 
@@ -208,10 +208,12 @@ def _choose_positions(rng: np.random.Generator, n: int, level: float) -> npt.NDA
     return rng.choice(n, size=round(level * n), replace=False, shuffle=False)
 
 
-def _pixel_moments(films: npt.NDArray[np.uint8]) -> Moments:
-    # from the histogram of grey levels: exact, and no float copy of a thousand films
-    counts = np.bincount(films.ravel(), minlength=256)
-    grey = np.arange(256, dtype=np.float64)
+def _pixel_moments(films: npt.NDArray[np.uint8], chosen: npt.NDArray[np.integer]) -> Moments:
+    # from the histogram of grey levels, film by film: exact, and no copy of a thousand films
+    counts = np.zeros(256)
+    for row in chosen:
+        counts += np.bincount(films[row].ravel(), minlength=256)
+    grey = np.arange(256.0)
     mean = (counts * grey).sum() / counts.sum()
     sd = np.sqrt((counts * (grey - mean) ** 2).sum() / counts.sum())
     seen = grey[counts > 0]

@@ -57,8 +57,12 @@ class TrainingSettings:
     patience: int = option(45, "stop after this many epochs without a better validation score", low=1)
     batch_size: int = option(16, "rows per step (paper: 16)", low=1)
     lr: float = option(1e-4, "learning rate of Adam", low=0)
-    weight_decay: float = option(0.0, "weight decay of Adam", low=0)
+    weight_decay: float = option(0.0, "weight decay, decoupled from the gradient (AdamW)", low=0)
     grad_clip: float = option(0.0, "largest gradient norm; 0 = no clipping", low=0)
+
+    def training(self) -> dict[str, Any]:
+        """The settings above, as arguments of `loop.train`."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainingSettings)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,7 @@ class PretrainCxrSettings(TrainingSettings):
     lr: float = option(5e-4, "learning rate of Adam (paper: 5e-4)", low=0)
     arch: CxrArch = option("resnet34", "film encoder (paper: resnet34)")
     input_size: int = option(224, "side of the encoder's input in pixels (paper: 224)", low=32, high=1024)
+    augment: float = option(1.0, "strength of the films' random changes in training; 0 = none", low=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +93,7 @@ class FuseSettings(TrainingSettings):
 
     task: Task = option("mortality", "the outcome to predict")
     fusion: Fusion = option("attention", "the model: attention fusion, one modality alone, or the tree baseline")
+    dropout: float = option(0.1, "dropout inside the fusion layers (PyTorch's default)", low=0, high=0.99)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,11 +138,17 @@ class Runtime:
 
 # A preset is a named set of defaults by stage. `paper` is the defaults above. `small` makes film training bearable on
 # two CPU cores; `demo` is `small` with less of it. Every value can still be overridden.
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "paper": {},
-    "small": {},
-    "demo": {},
+_SMALL: dict[str, dict[str, Any]] = {
+    "pretrain-ehr": {"epochs": 15, "patience": 5, "batch_size": 64, "lr": 3e-4, "grad_clip": 1.0},
+    "pretrain-cxr": {"epochs": 5, "batch_size": 32, "arch": "resnet18", "input_size": 96, "augment": 0.3},
+    "fuse": {"epochs": 6, "patience": 3, "batch_size": 32},
 }
+_DEMO: dict[str, dict[str, Any]] = {
+    "pretrain-ehr": {**_SMALL["pretrain-ehr"], "epochs": 8},
+    "pretrain-cxr": {**_SMALL["pretrain-cxr"], "epochs": 3, "input_size": 64},
+    "fuse": {**_SMALL["fuse"], "epochs": 3},
+}
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {"paper": {}, "small": _SMALL, "demo": _DEMO}
 
 
 def check(settings: Any) -> None:

@@ -11,7 +11,20 @@ PACKAGE = Path(__file__).parents[1] / "fusionctl"
 LAYERS = (
     ("errors",),
     ("settings", "workdir", "fingerprint", "checkpoint"),
-    ("data", "tasks", "fusion", "models", "losses", "loop", "noise", "metrics", "curves", "trees", "report"),
+    (
+        "data",
+        "tasks",
+        "fusion",
+        "models",
+        "losses",
+        "loop",
+        "noise",
+        "metrics",
+        "curves",
+        "disclosure",
+        "trees",
+        "report",
+    ),
     ("stages",),
     ("config", "resolve", "pipeline", "session", "console", "options"),
     ("cli",),
@@ -62,7 +75,9 @@ def test_help_imports_nothing_heavy():
 
 def test_nothing_is_pickled_and_nothing_reaches_the_network():
     for path in PACKAGE.rglob("*.py"):
-        names = {n.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for n in node.names}
+        names = {
+            n.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for n in node.names
+        }
         assert not names & {"pickle", "dill", "socket", "urllib", "requests", "http"}, path.name
         text = path.read_text(encoding="utf-8")
         assert "torch.load(" not in text and "torch.save(" not in text, path.name

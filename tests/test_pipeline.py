@@ -60,7 +60,9 @@ def test_a_rerun_says_why(work, monkeypatch, caplog, tmp_path):
     stage = make(write_once([]), monkeypatch, roots=("mimic_root",))
     pipeline.execute(work, plan(stage, roots={"mimic_root": root}))
     (root / "a.csv").write_text("22")
-    changed = plan(make(write_once([]), monkeypatch, roots=("mimic_root",), schema_version=2), roots={"mimic_root": root})
+    changed = plan(
+        make(write_once([]), monkeypatch, roots=("mimic_root",), schema_version=2), roots={"mimic_root": root}
+    )
     reason = pipeline.why(work, changed)
     assert "mimic_root" in reason and "schema version: 1 -> 2" in reason
     assert pipeline.staleness(work, work.artifacts("extract")[0], stage).endswith("changed")

@@ -80,9 +80,9 @@ def test_find_takes_the_first_digits_and_refuses_to_guess(work):
 
 
 def test_the_same_artifact_is_not_written_twice_at_once(work):
-    with work.lock("extract", "0123456789ab"), pytest.raises(LockedError, match=str(os.getpid())) as caught:
-        with Work(work.root).lock("extract", "0123456789ab"):
-            pass
+    again = Work(work.root).lock("extract", "0123456789ab")
+    with work.lock("extract", "0123456789ab"), pytest.raises(LockedError, match=str(os.getpid())) as caught, again:
+        pass
     assert caught.value.exit_code == 5
     with work.lock("extract", "0123456789ab"):
         pass

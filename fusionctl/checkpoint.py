@@ -1,0 +1,142 @@
+"""Weights and checkpoints: safetensors files with JSON in their header, no pickle.
+
+A file is written beside its final name, forced to disk and renamed: a kill at any moment leaves the old file or the new
+one, never half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fusionctl.errors import InputError
+
+Tensors = dict[str, Tensor]
+# Name of a training run's checkpoint in the draft of its artifact.
+CHECKPOINT = "checkpoint.safetensors"
+# Slurm sends USR1 (or TERM) before it ends a job: both ask to save and leave.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-ready facts to one file, atomically.
+
+    Args:
+        path: the file; replaced if it exists.
+        tensors: by name, on any device.
+        facts: what json can write; floats keep every bit, infinities too.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # One entry only: safetensors writes several in no fixed order, and the same weights shall give the same bytes.
+    save_file(plain, partial, metadata={"facts": json.dumps(facts)})
+    for target in (partial, path.parent):
+        if target == path.parent:
+            os.replace(partial, path)
+        descriptor = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors (on the CPU) and facts of a file from `write`.
+
+    Raises:
+        InputError: it is missing, cut short, or not such a file.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["facts"])
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (no mapping)
+    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise InputError(
+            f"{path}: not a readable weights file: {error}", hint="rebuild its artifact with --force"
+        ) from error
+
+
+def write_weights(path: Path, model: nn.Module, *, config: Mapping[str, Any]) -> None:
+    """Write a model's weights with the arguments that build it again."""
+    write(path, model.state_dict(), config)
+
+
+def load_into(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy tensors into a model.
+
+    Raises:
+        InputError: names or shapes differ; `path` is named as their source.
+    """
+    try:
+        model.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(
+            f"{path}: its weights do not fit the model: {reason}", hint="rebuild its artifact with --force"
+        ) from error
+
+
+def flatten_adam(optimiser: torch.optim.Optimizer) -> Tensors:
+    """An optimiser's state as tensors named `<parameter number>.<name>`."""
+    state = optimiser.state_dict()["state"]
+    return {f"{number}.{name}": value for number, entry in state.items() for name, value in entry.items()}
+
+
+def restore_adam(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], lrs: list[float]) -> None:
+    """Give a fresh optimiser the state that `flatten_adam` took, and its groups their learning rates."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    content = optimiser.state_dict()
+    content["state"] = {}
+    for key, tensor in tensors.items():
+        number, name = key.split(".", 1)
+        like = parameters[int(number)]
+        # In the parameter's own memory order (channels last, say), which is how the optimiser reads it.
+        restored = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor.clone()
+        content["state"].setdefault(int(number), {})[name] = restored
+    for group, lr in zip(content["param_groups"], lrs, strict=True):
+        group["lr"] = lr
+    optimiser.load_state_dict(content)
+
+
+class StopFlag:
+    """Whether a signal has asked to save and leave, and which."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    def set(self, number: int, frame: FrameType | None = None) -> None:
+        """Handle a signal: only note it. Saving inside a handler would meet a half-updated model."""
+        self.signal = number
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[StopFlag]:
+    """Turn SIGTERM and SIGUSR1 into a flag for as long as the context lasts.
+
+    Outside the main thread, where Python allows no handlers, the flag is never set.
+    """
+    flag = StopFlag()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    previous = {number: signal.signal(number, flag.set) for number in STOP_SIGNALS}
+    try:
+        yield flag
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

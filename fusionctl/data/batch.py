@@ -1,0 +1,214 @@
+"""From a preprocess artifact to batches of tensors.
+
+The artifact holds 17 columns a row; they become the model's 76 only here, for the rows of one batch. Arrays stay on
+disk as memory maps: a data set larger than memory costs no more than its batches.
+
+Letters, here and wherever tensors are described: B stays in a batch, T time steps, P films present in a batch,
+F films, K labels, N stays, R rows of the grid, V = 17 variables, S side of a cached film in pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import Tensor
+
+from fusionctl.data.variables import VARIABLES
+from fusionctl.errors import InputError
+
+if TYPE_CHECKING:
+    from fusionctl.noise import Noise
+
+Array = npt.NDArray[Any]
+
+_CONTINUOUS = np.array([i for i, v in enumerate(VARIABLES) if not v.is_categorical])
+_CATEGORICAL = np.array([i for i, v in enumerate(VARIABLES) if v.is_categorical])
+_WIDTHS = np.array([len(v.categories) or 1 for v in VARIABLES])
+_FIRST_COLUMN = np.cumsum(_WIDTHS) - _WIDTHS
+_N_VALUE_COLUMNS = int(_WIDTHS.sum())
+N_COLUMNS = _N_VALUE_COLUMNS + len(VARIABLES)  # 59 + 17 = 76
+# The columns of samples.parquet that are float32 and no label.
+_NOT_LABELS = ("film_hours", "last_event_hours", "window_hours", "age")
+
+
+def column_names() -> list[str]:
+    """Names of the 76 columns: values with `=category` where they are one, then `observed:` masks."""
+    values = [f"{v.name}={c}" if c is not None else v.name for v in VARIABLES for c in (v.categories or (None,))]
+    return values + [f"observed:{v.name}" for v in VARIABLES]
+
+
+def expand(values: Array, observed: Array, normaliser: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    """Standardise the continuous variables, write categories as one-hot columns, and append the masks.
+
+    Args:
+        values: (n, 17) physical units; a category is its index.
+        observed: (n, 17) bool, measured in this row or not.
+        normaliser: `mean` and `sd`, 17 numbers each, as in normaliser.json.
+
+    Returns:
+        (n, 76), columns as in `column_names`.
+    """
+    mean, sd = np.asarray(normaliser["mean"]), np.asarray(normaliser["sd"])
+    columns = np.zeros((len(values), N_COLUMNS), dtype=np.float32)
+    scaled = (values[:, _CONTINUOUS].astype(np.float64) - mean[_CONTINUOUS]) / sd[_CONTINUOUS]
+    columns[:, _FIRST_COLUMN[_CONTINUOUS]] = scaled
+    category = values[:, _CATEGORICAL].astype(np.int64) + _FIRST_COLUMN[_CATEGORICAL]
+    np.put_along_axis(columns, category, 1.0, axis=1)
+    columns[:, _N_VALUE_COLUMNS:] = observed
+    return columns
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a fusion method reads.
+
+    Attributes:
+        series: (B, T, 76) float32, standardised, zeros after a stay's last row; T is the longest of the batch.
+        lengths: (B,) int64 rows of each stay.
+        films: (P, 1, S, S) uint8, only those that are there.
+        film_rows: (P,) int64 position in the batch of each film's stay.
+        has_film: (B,) bool.
+        labels: (B, K) float32, NaN where unknown.
+        rows: (B,) int64 row of each stay in samples.parquet.
+    """
+
+    series: Tensor
+    lengths: Tensor
+    films: Tensor
+    film_rows: Tensor
+    has_film: Tensor
+    labels: Tensor
+    rows: Tensor
+
+    def to(self, device: str | torch.device) -> Batch:
+        """The same batch on a device."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Batch(**{name: tensor.to(device, non_blocking=True) for name, tensor in fields.items()})
+
+
+@dataclass(frozen=True)
+class StayData:
+    """The samples of a preprocess artifact, in the order of samples.parquet.
+
+    Attributes:
+        stay_id: (N,) int64.
+        subject_id: (N,) int64.
+        split: (N,) "train", "val" or "test".
+        first_row: (N,) first row of each stay in `values`.
+        n_rows: (N,) rows of each stay.
+        film: (N,) row in `films`, -1 = none.
+        labels: (N, K) float32, NaN = unknown.
+        label_names: K names.
+        values: (R, 17) float32, memory-mapped.
+        observed: (R, 17) bool, memory-mapped.
+        films: (F, S, S) uint8, memory-mapped.
+        normaliser: content of normaliser.json.
+        last_event_hours, film_hours, window_hours: (N,) times that the leak guards compare, hours since intime.
+    """
+
+    stay_id: Array
+    subject_id: Array
+    split: Array
+    first_row: Array
+    n_rows: Array
+    film: Array
+    labels: npt.NDArray[np.float32]
+    label_names: tuple[str, ...]
+    values: Array
+    observed: Array
+    films: Array
+    normaliser: Mapping[str, Any]
+    last_event_hours: Array
+    film_hours: Array
+    window_hours: Array
+
+    @classmethod
+    def open(cls, path: Path) -> StayData:
+        """Open a preprocess artifact.
+
+        Raises:
+            InputError: a file is missing or unreadable, or has not the columns of a preprocess artifact.
+        """
+        try:
+            samples = pl.read_parquet(path / "samples.parquet")
+            names = tuple(n for n, t in samples.schema.items() if t == pl.Float32 and n not in _NOT_LABELS)
+            return cls(
+                **{n: samples[n].to_numpy() for n in ("stay_id", "subject_id", "first_row", "n_rows", "film")},
+                **{n: samples[n].to_numpy() for n in ("last_event_hours", "film_hours", "window_hours")},
+                split=samples["split"].to_numpy().astype(str),
+                labels=samples.select(names).to_numpy().astype(np.float32, order="C"),
+                label_names=names,
+                **{n: np.load(path / f"{n}.npy", mmap_mode="r") for n in ("values", "observed", "films")},
+                normaliser=json.loads((path / "normaliser.json").read_text(encoding="utf-8")),
+            )
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+            raise unreadable(path, error) from error
+
+    def __len__(self) -> int:
+        """Number of stays N."""
+        return len(self.stay_id)
+
+    def rows_of(self, split: str, *, with_film: bool = False) -> npt.NDArray[np.int64]:
+        """Rows of a split, ascending; with `with_film` only those that have a film."""
+        return np.flatnonzero((self.split == split) & ((self.film >= 0) | (not with_film)))
+
+
+def collate(data: StayData, rows: Sequence[int] | Array, *, films: bool = True, noise: Noise | None = None) -> Batch:
+    """Read the batch of some stays.
+
+    Args:
+        data: the samples.
+        rows: (B,) rows in samples.parquet.
+        films: read the films; without, the batch is that of stays that have none.
+        noise: corruption of the inputs.
+    """
+    rows = np.asarray(rows, dtype=np.int64)
+    film = data.film[rows] if films else np.full(len(rows), -1)
+    lengths, first = data.n_rows[rows].astype(np.int64), data.first_row[rows]
+    series = np.zeros((len(rows), int(lengths.max(initial=1)), N_COLUMNS), dtype=np.float32)
+    step = np.arange(series.shape[1])
+    valid = step < lengths[:, None]
+    cells = (first[:, None] + step)[valid]
+    values = np.asarray(data.values[cells])
+    film_rows = np.flatnonzero(film >= 0)
+    pixels = np.asarray(data.films[film[film_rows]])
+    if noise is not None:
+        values = _corrupted_series(values, lengths, data.stay_id[rows], noise)
+        pixels = _corrupted_films(pixels, data.stay_id[rows[film_rows]], noise)
+    series[valid] = expand(values, data.observed[cells], data.normaliser)
+    return Batch(
+        series=torch.from_numpy(series),
+        lengths=torch.from_numpy(lengths),
+        films=torch.from_numpy(pixels)[:, None],
+        film_rows=torch.from_numpy(film_rows),
+        has_film=torch.from_numpy(film >= 0),
+        labels=torch.from_numpy(data.labels[rows]),
+        rows=torch.from_numpy(rows),
+    )
+
+
+def _corrupted_series(values: Array, lengths: Array, stay_ids: Array, noise: Noise) -> Array:
+    stays = zip(np.split(values, np.cumsum(lengths)[:-1]), stay_ids.tolist(), strict=True)
+    return np.concatenate([noise.series(value, stay) for value, stay in stays])
+
+
+def _corrupted_films(films: Array, stay_ids: Array, noise: Noise) -> Array:
+    pairs = zip(films, stay_ids.tolist(), strict=True)
+    return np.stack([noise.film(film, stay) for film, stay in pairs]) if len(films) else films
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """The error for a preprocess artifact that cannot be read."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(
+        f"{path} is not a readable preprocess artifact: {reason}", hint="rebuild it: fusionctl preprocess --force"
+    )

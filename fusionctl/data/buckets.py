@@ -1,0 +1,73 @@
+"""Sorting more events than fit in memory: by stay into buckets on disk, then bucket by bucket."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fusionctl.data.events import EVENT_COLUMNS
+
+# About a million events with the paper's variables: some 100 MB while they are sorted.
+STAYS_PER_BUCKET = 1024
+# Events held back before they are appended to the buckets' files.
+_HELD = 1 << 20
+_RECORD = np.dtype(
+    [("stay_id", "<i8"), ("hours", "<f8"), ("variable", "u1"), ("value", "<f4"), ("stored_hours", "<f8")]
+)
+
+
+class Buckets:
+    """Events on their way to their stays' buckets. Several threads may add to it.
+
+    Args:
+        folder: for the buckets' files; each is removed once it is read.
+        stay_ids: all stays, sorted. Bucket i holds the stays from i x STAYS_PER_BUCKET on.
+    """
+
+    def __init__(self, folder: Path, stay_ids: pl.Series) -> None:
+        self._folder = folder
+        self._first = stay_ids.gather_every(STAYS_PER_BUCKET).to_numpy()
+        self._held: list[pl.DataFrame] = []
+        self._lock = threading.Lock()
+
+    def add(self, events: pl.DataFrame) -> None:
+        """Take events in any order."""
+        with self._lock:
+            self._held.append(events)
+            if sum(frame.height for frame in self._held) >= _HELD:
+                self._write()
+
+    def drain(self) -> Iterator[pl.DataFrame]:
+        """The events of one bucket after the other, unsorted; a bucket may be empty."""
+        with self._lock:
+            self._write()
+        for path in map(self._path, range(len(self._first))):
+            records = np.fromfile(path, _RECORD) if path.exists() else np.zeros(0, _RECORD)
+            path.unlink(missing_ok=True)
+            frame = pl.DataFrame({name: np.ascontiguousarray(records[name]) for name in EVENT_COLUMNS}, EVENT_COLUMNS)
+            yield frame.with_columns(pl.col("stored_hours").fill_nan(None))
+
+    def _write(self) -> None:
+        if not self._held:
+            return
+        events = pl.concat(self._held)
+        self._held = []
+        bucket = np.searchsorted(self._first, events["stay_id"].to_numpy(), side="right").astype(np.uint16) - 1
+        records = np.zeros(events.height, _RECORD)
+        for name in EVENT_COLUMNS:
+            column = events[name]
+            records[name] = (column.fill_null(float("nan")) if name == "stored_hours" else column).to_numpy()
+        order = np.argsort(bucket, kind="stable")
+        bounds = np.searchsorted(bucket[order], np.arange(len(self._first) + 1))
+        for index in range(len(self._first)):
+            part = records[order[bounds[index] : bounds[index + 1]]]
+            if len(part):
+                with self._path(index).open("ab") as file:
+                    file.write(part.tobytes())
+
+    def _path(self, index: int) -> Path:
+        return self._folder / f"bucket-{index:05d}.tmp"

@@ -1,0 +1,67 @@
+"""The table of chest films: when each was taken, from which view, where it lies, and its study's labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from fusionctl.data.attrition import Attrition
+from fusionctl.data.mimic import film_path
+from fusionctl.data.variables import CHEXPERT_LABELS
+
+FILM_COLUMNS: dict[str, Any] = {
+    "subject_id": pl.Int64,
+    "study_id": pl.Int64,
+    "dicom_id": pl.String,
+    "path": pl.String,
+    "view": pl.String,
+    "study_time": pl.Datetime("us"),
+    **dict.fromkeys(CHEXPERT_LABELS, pl.Float32),
+}
+
+
+def no_films() -> pl.DataFrame:
+    """The table of a data set without films."""
+    return pl.DataFrame(schema=FILM_COLUMNS)
+
+
+def build_films(metadata: pl.DataFrame, chexpert: pl.DataFrame, attrition: Attrition) -> pl.DataFrame:
+    """All films of all patients, sorted by patient, time and dicom_id.
+
+    Args:
+        metadata, chexpert: the raw tables, typed; one row a film and one row a study.
+        attrition: counts rows by rule.
+
+    Returns:
+        `FILM_COLUMNS`. Labels are 1, 0, -1 (uncertain) or NaN (not mentioned, or the study was not labelled).
+    """
+    attrition.before += metadata.height
+    films = metadata.with_columns(study_time=study_time("StudyDate", "StudyTime"))
+    films = attrition.keep("StudyDate or StudyTime is missing or impossible", films, pl.col("study_time").is_not_null())
+    films = films.join(chexpert.drop("line"), on=["subject_id", "study_id"], how="left")
+    return films.select(
+        *("subject_id", "study_id", "dicom_id"),
+        film_path("subject_id", "study_id", "dicom_id").alias("path"),
+        pl.col("ViewPosition").fill_null("").str.strip_chars().alias("view"),
+        "study_time",
+        *(pl.col(label).cast(pl.Float32).fill_null(float("nan")) for label in CHEXPERT_LABELS),
+    ).sort("subject_id", "study_time", "dicom_id")
+
+
+def study_time(date: str, time: str) -> pl.Expr:
+    """Moment of a study from YYYYMMDD and HHMMSS.fff, both stored as numbers, so that leading zeros are lost.
+
+    Args:
+        date: whole-number column, e.g. 21331018.
+        time: number column, e.g. 53000.323 for 05:30:00.323.
+
+    Returns:
+        Datetime in microseconds, exact to the millisecond; null where date or time of day is impossible.
+    """
+    thousandths = (pl.col(time) * 1000).round().cast(pl.Int64, strict=False)
+    hours, minutes = thousandths // 10_000_000, thousandths // 100_000 % 100
+    milliseconds = thousandths % 100_000
+    possible = hours.is_between(0, 23) & (minutes < 60) & (milliseconds < 60_000) & (pl.col(date) >= 10_000_000)
+    day = pl.col(date).cast(pl.String).str.to_date("%Y%m%d", strict=False).cast(pl.Datetime("us"))
+    return pl.when(possible).then(day + pl.duration(hours=hours, minutes=minutes, milliseconds=milliseconds))

@@ -1,0 +1,126 @@
+"""CSV files, plain or gzip-compressed, read piece by piece: one pass, bounded memory, every line's number known."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fusionctl.data.records import AGAIN, NEWLINE, QUOTE, Chunk, count_byte, first_fault
+from fusionctl.errors import InputError
+
+_PIECE = 1 << 19  # bytes inflated at a time: the separators of one piece stay in the processor's cache
+_LONGEST_RECORD = 1 << 24
+_GZIP_MAGIC = b"\x1f\x8b"
+_Errors = tuple[type[Exception], ...]
+
+
+def _inflater() -> tuple[Any, _Errors]:
+    """The fastest gzip reader there is (python-isal where it is installed), and its errors on damaged data."""
+    damaged: _Errors = (EOFError, OSError, zlib.error)
+    try:
+        from isal import igzip, isal_zlib
+    except ImportError:
+        return gzip, damaged
+    isal_error: Any = isal_zlib.error
+    return igzip, (*damaged, isal_error)
+
+
+def read_header(path: Path) -> list[str]:
+    """Column names of a file as they stand in it, without surrounding blanks.
+
+    Raises:
+        InputError: the file is missing, unreadable, empty, not gzip although named so, or its header is not UTF-8.
+    """
+    with _opened(path) as (file, _, damaged):
+        first = _next_piece(path, file, damaged, 1)
+        while b"\n" not in first and len(first) < _LONGEST_RECORD and (more := _next_piece(path, file, damaged, 1)):
+            first += more
+    if not first.strip():
+        raise InputError(f"{path}: the file is empty; expected a header and rows", hint=AGAIN)
+    line = first.partition(b"\n")[0]
+    try:
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        what = f"{path}: line 1: the header is not UTF-8 text (UTF-16, or not a CSV file?)"
+        raise InputError(what, hint="save the table as UTF-8, or get it again")
+    return [name.strip() for name in next(csv.reader([text.rstrip("\r")]), [])]
+
+
+def chunks(path: Path, on_read: Callable[[int], object] = lambda position: None) -> Iterator[Chunk]:
+    """The records after the header, about a megabyte at a time. Empty lines at the end are ignored.
+
+    Args:
+        path: a `.csv` or `.csv.gz` file.
+        on_read: called with the number of bytes read from the file so far, before each chunk.
+
+    Raises:
+        InputError: the file cannot be read, its compressed data are damaged or cut short, or a quote is never closed.
+    """
+    line, rest, header = 1, b"", True
+    with _opened(path) as (file, raw, damaged):
+        while True:
+            piece = _next_piece(path, file, damaged, line)
+            on_read(raw.tell())
+            text = rest + piece
+            if not piece and (text := text.rstrip(b"\r\n")):
+                text += b"\n"
+            cut = _end_of_last_record(text) if piece else len(text)
+            start = text.find(b"\n") + 1 if header and cut else 0
+            if cut > start:
+                yield Chunk(path, text[start:cut], line + bool(start))
+            elif len(text) > _LONGEST_RECORD:
+                raise first_fault(Chunk(path, text, line), 0)
+            header = header and not cut
+            line += count_byte(text, NEWLINE, cut)
+            rest = text[cut:]
+            if not piece:
+                return
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, io.BufferedReader, _Errors]]:
+    """The inflated stream, the raw file below it, and the exceptions that mean damaged data."""
+    reader, damaged = _inflater()
+    try:
+        raw = path.open("rb")
+    except OSError as error:
+        hint = "check that it is a file and that you may read it (ls -l)"
+        raise InputError(f"{path}: {error.strerror}", hint=hint) from error
+    with raw:
+        if path.suffix != ".gz":
+            yield raw, raw, damaged
+            return
+        start = raw.peek(2)[:2]
+        if start and start != _GZIP_MAGIC:
+            what = f"{path}: the file is named .gz but is not gzip-compressed"
+            raise InputError(what, hint="rename it to .csv if it is text, or get it again")
+        with reader.open(raw, "rb") as file:
+            yield file, raw, damaged
+
+
+def _next_piece(path: Path, file: Any, damaged: _Errors, line: int) -> bytes:
+    try:
+        return bytes(file.read(_PIECE))
+    except damaged as error:
+        what = (
+            "ends in the middle of its compressed data" if isinstance(error, EOFError) else f"cannot be read ({error})"
+        )
+        raise InputError(f"{path}: the file {what}, somewhere after line {line}", hint=AGAIN) from error
+
+
+def _end_of_last_record(text: bytes) -> int:
+    """Position after the last newline that is not inside quotes, before empty lines; 0 if there is none."""
+    end = text.rfind(b"\n") + 1
+    while b'"' in text and count_byte(text, QUOTE, end) % 2:
+        end = text.rfind(b"\n", 0, text.rfind(b'"', 0, end)) + 1
+    while text.endswith((b"\n\n", b"\n\r\n"), 0, end) or text[:end] in (b"\n", b"\r\n"):
+        end = text.rfind(b"\n", 0, end - 1) + 1
+    return end

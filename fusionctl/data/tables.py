@@ -1,0 +1,243 @@
+"""Typed tables from CSV files: columns by name, every value checked, faults named by file, line and column.
+
+Everything is read as text first, so that a value which is not of its column's type is found with its line instead of
+failing inside a parser.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fusionctl.data.lines import chunks, read_header
+from fusionctl.data.records import AGAIN, Chunk, Picked, bare_quote, pick
+from fusionctl.errors import InputError
+
+Kind = Literal["id", "whole", "number", "time", "date", "text"]
+
+# Text parsed at a time. Small against memory, large against the cost of starting a parser.
+_BATCH_BYTES = 8 << 20
+_BATCH_PIECES = 128
+_TIME_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M")
+_MEANING = {
+    "id": "a whole number",
+    "whole": "a whole number",
+    "number": "a number",
+    "time": "a time like 2150-01-31 23:59:00",
+    "date": "a date like 2150-01-31",
+}
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that is read.
+
+    Attributes:
+        name: its name in the result; matched with the file's header whatever the case.
+        kind: what its text must be. `id` and `whole` become Int64, `number` Float64, `time` and `date` Datetime (microseconds).
+        required: an empty field is an error, not a missing value.
+        aliases: names it has in other versions of the data.
+    """
+
+    name: str
+    kind: Kind
+    required: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file whose header has been checked."""
+
+    path: Path
+    columns: tuple[Column, ...]
+    positions: tuple[int, ...]
+    width: int
+
+
+def open_table(path: Path, columns: Sequence[Column]) -> Table:
+    """Find the columns in a file's header.
+
+    Raises:
+        InputError: naming the column that is missing or there twice, and the nearest name that is there.
+    """
+    header = [name.lower() for name in read_header(path)]
+    positions = []
+    for column in columns:
+        names = {column.name.lower(), *(alias.lower() for alias in column.aliases)}
+        found = [i for i, name in enumerate(header) if name in names]
+        if not found:
+            others = [name for name in header if name not in {c.name.lower() for c in columns}]
+            near = difflib.get_close_matches(column.name.lower(), others, n=2)
+            nearest = f"; like it: {', '.join(map(repr, near))}" if near else ""
+            raise InputError(
+                f"{path}: line 1: column {column.name!r} is missing{nearest}",
+                hint=f"give the table its columns as released; it has: {', '.join(header)[:400]}",
+            )
+        if len(found) > 1:
+            raise InputError(f"{path}: line 1: column {column.name!r} is there {len(found)} times", hint=AGAIN)
+        positions.append(found[0])
+    return Table(path, tuple(columns), tuple(positions), len(header))
+
+
+def batches(
+    table: Table,
+    *,
+    pool: Executor,
+    ahead: int = 4,
+    item_column: str | None = None,
+    items: Iterable[int] = (),
+    on_read: Callable[[int], object] = lambda position: None,
+) -> Iterator[tuple[pl.DataFrame, int]]:
+    """Read a table in order, in frames of bounded size.
+
+    Args:
+        table: from `open_table`.
+        pool: threads that split and check the records while the next ones are inflated.
+        ahead: pieces of the file in flight.
+        item_column: read only the records whose number in this column is one of `items`; None reads all.
+        items: wanted numbers.
+        on_read: called with the number of bytes of the file read so far.
+
+    Yields:
+        The table's columns and `line` (the record's line in the file), and how many records were looked at for it.
+
+    Raises:
+        InputError: naming file, line, column, rule and value of the first fault.
+    """
+    column = _position(table, item_column) if item_column else 0
+    wanted = _flags(items) if item_column else None
+
+    def split(chunk: Chunk) -> Picked:
+        return pick(chunk, table.width, wanted, column, item_column or "")
+
+    waiting: list[Picked] = []
+    for picked in _in_order(pool, split, chunks(table.path, on_read), ahead):
+        waiting.append(picked)
+        if sum(len(p.text) for p in waiting) >= _BATCH_BYTES or len(waiting) >= _BATCH_PIECES:
+            yield _frame(table, waiting), sum(p.seen for p in waiting)
+            waiting = []
+    yield _frame(table, waiting), sum(p.seen for p in waiting)
+
+
+def read(table: Table, *, pool: Executor, on_read: Callable[[int], object] = lambda position: None) -> pl.DataFrame:
+    """Read a whole table that has at least one row.
+
+    Raises:
+        InputError: as `batches`; or the table has no rows.
+    """
+    frame = pl.concat([frame for frame, _ in batches(table, pool=pool, on_read=on_read)])
+    if frame.is_empty():
+        raise InputError(f"{table.path}: the table has a header but no rows", hint=AGAIN)
+    return frame
+
+
+def require_unique(frame: pl.DataFrame, key: Sequence[str], path: Path) -> None:
+    """Check that a key identifies rows.
+
+    Raises:
+        InputError: naming the line of the first row whose key occurred before.
+    """
+    repeated = frame.filter(~pl.struct(key).is_first_distinct())
+    if not repeated.is_empty():
+        line = int(repeated["line"][0])
+        what = f"{path}: line {line}: {' + '.join(key)} must be unique; this row repeats an earlier one"
+        raise InputError(what, hint=f"{repeated.height} rows repeat a key: remove them, or get the file again")
+
+
+def _position(table: Table, name: str) -> int:
+    return dict(zip((c.name for c in table.columns), table.positions, strict=True))[name]
+
+
+def _flags(items: Iterable[int]) -> NDArray[np.bool_]:
+    ids = np.fromiter(items, np.int64)
+    flags = np.zeros(ids.max(initial=0) + 1, np.bool_)
+    flags[ids] = True
+    return flags
+
+
+def _in_order(pool: Executor, work: Callable[[_In], _Out], source: Iterable[_In], ahead: int) -> Iterator[_Out]:
+    """Like pool.map, but takes no more than `ahead` items from the source before their results are used."""
+    running: deque[Future[_Out]] = deque()
+    try:
+        for item in source:
+            running.append(pool.submit(work, item))
+            if len(running) >= ahead:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _frame(table: Table, parts: Sequence[Picked]) -> pl.DataFrame:
+    text = b"".join(p.text for p in parts)
+    lines = np.concatenate([p.lines for p in parts]) if parts else np.zeros(0, np.int64)
+    # An empty text is no CSV to a parser.
+    frame = _texts(table, text, lines) if text else pl.DataFrame(schema={c.name: pl.String for c in table.columns})
+    frame = frame.with_columns(pl.Series("line", lines, pl.Int64))
+    return frame.select(*(_typed(table, frame, column) for column in table.columns), "line")
+
+
+def _texts(table: Table, text: bytes, lines: NDArray[np.int64]) -> pl.DataFrame:
+    names = [str(i) for i in range(table.width)]
+    wanted = [pl.col(str(i)).alias(c.name) for c, i in zip(table.columns, table.positions, strict=True)]
+    try:
+        frame = pl.scan_csv(text, has_header=False, schema=dict.fromkeys(names, pl.String)).select(wanted).collect()
+        faulty = frame.height != len(lines)
+    except pl.exceptions.PolarsError:
+        faulty = True
+    if faulty:
+        row = bare_quote(text)
+        line = f"line {lines[min(row, len(lines) - 1)]}" if row is not None else f"after line {lines[0] - 1}"
+        raise InputError(f"{table.path}: {line}: a quote inside a field that is not quoted", hint=AGAIN)
+    return frame
+
+
+def _typed(table: Table, frame: pl.DataFrame, column: Column) -> pl.Series:
+    """One column of a frame of texts, converted.
+
+    Raises:
+        InputError: naming the first value that is not of the column's kind, or is missing although required.
+    """
+    text = frame[column.name]
+    typed = _convert(text, column.kind)
+    absent = text.is_null() | (text == "")
+    bad = (typed.is_null() | absent) if column.required else (typed.is_null() & ~absent)
+    if bad.any():
+        row = int(bad.arg_max() or 0)
+        # A damaged id may still be somebody's id: it is not repeated.
+        got = "nothing" if not text[row] else "other text" if column.kind == "id" else repr(text[row][:40])
+        meaning = _MEANING.get(column.kind, "a text")
+        what = f"{table.path}: line {frame['line'][row]}: column {column.name!r} must be {meaning}; got {got}"
+        raise InputError(what, hint="correct the line, or get the file again and compare it with SHA256SUMS.txt")
+    return typed
+
+
+def _convert(text: pl.Series, kind: Kind) -> pl.Series:
+    if kind == "text":
+        return text
+    if kind in ("id", "whole"):
+        return text.cast(pl.Int64, strict=False)
+    if kind == "number":
+        return text.cast(pl.Float64, strict=False)
+    formats = (*_TIME_FORMATS, "%Y-%m-%d") if kind == "date" else _TIME_FORMATS
+    times = text.str.to_datetime(formats[0], time_unit="us", strict=False)
+    for other in formats[1:]:
+        if times.null_count() == text.null_count():
+            break
+        rest = text.str.to_datetime(other, time_unit="us", strict=False)
+        times = pl.select(pl.coalesce(times, rest)).to_series().alias(text.name)
+    return times

@@ -1,0 +1,184 @@
+"""Stage `extract`: the raw tables, read once, become stays, events, diagnoses and films.
+
+    icustays, admissions, patients       ->  stays.parquet
+    chartevents, labevents               ->  events.parquet
+    diagnoses_icd                        ->  diagnoses.parquet
+    MIMIC-CXR-JPG metadata and CheXpert  ->  films.parquet
+    what every rule dropped              ->  attrition.json
+
+The two large tables are read side by side, piece by piece. Records of other items are dropped before they are parsed;
+what is left is cleaned and goes to buckets on disk, which are then sorted one after the other. So memory depends on
+the events of a bucket of stays, not on the size of the tables.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from fusionctl.data import films, mimic, tables
+from fusionctl.data.attrition import Attrition
+from fusionctl.data.buckets import Buckets
+from fusionctl.data.cohort import build_diagnoses, build_stays, keep_measured
+from fusionctl.data.events import EVENT_COLUMNS, clean_chart, clean_lab, in_order, item_ids
+from fusionctl.data.tables import Table
+from fusionctl.data.variables import GCS_TOTAL, Source
+from fusionctl.settings import ExtractSettings, Runtime
+from fusionctl.workdir import Draft
+
+log = logging.getLogger("fusionctl")
+
+_PROGRESS_SECONDS = 0.5
+_EVENT_TABLES: tuple[tuple[str, Source], ...] = (("chartevents", "chart"), ("labevents", "lab"))
+_KEYS = {"patients": "subject_id", "admissions": "hadm_id", "icustays": "stay_id", "metadata": "dicom_id"}
+
+
+def run(draft: Draft, settings: ExtractSettings, inputs: Mapping[str, Any], *, runtime: Runtime) -> None:
+    """Write stays, events, diagnoses, films and the attrition of each.
+
+    Args:
+        draft: receives the files; `facts` gets "layout", "layout_evidence" and "sensitivity".
+        settings: the protocol.
+        inputs: "mimic_root" and "cxr_root", which may be None.
+        runtime: jobs and progress.
+
+    Raises:
+        InputError: a raw table is missing or damaged, or no stay is left.
+    """
+    mimic_root: Path = inputs["mimic_root"]
+    cxr_root: Path | None = inputs.get("cxr_root")
+    layout = mimic.find_layout(mimic_root)
+    paths = layout.paths | (mimic.find_films(cxr_root) if cxr_root else {})
+    opened = {name: tables.open_table(path, mimic.COLUMNS[name]) for name, path in paths.items()}
+    draft.facts["sensitivity"] = mimic.sensitivity(*(root for root in (mimic_root, cxr_root) if root))
+    with ThreadPoolExecutor(runtime.jobs, "records") as pool:
+        stays, cohort, version = _stays(opened, layout, pool)
+        draft.facts |= {"layout": version, "layout_evidence": layout.evidence}
+        log.info("extract: MIMIC-IV %s (%s), %s data", version, layout.evidence, draft.facts["sensitivity"])
+        films_attrition = _write_films(draft, opened, pool)
+        buckets = Buckets(draft.path, stays["stay_id"])
+        events_attrition = _read_events(opened, stays, buckets, pool, runtime)
+        measured = _write_events(draft, buckets)
+        stays = keep_measured(stays, measured, cohort)
+        diagnoses_attrition = _write_diagnoses(draft, opened, stays, pool)
+    stays.write_parquet(draft.file("stays.parquet"))
+    draft.rows["stays"] = stays.height
+    attrition = [cohort, *events_attrition, diagnoses_attrition, films_attrition]
+    for counted in attrition:
+        log.info("extract: %s", counted)
+    draft.write_json("attrition.json", [entry for counted in attrition for entry in counted.rows()])
+
+
+def _stays(opened: Mapping[str, Table], layout: mimic.Layout, pool: Executor) -> tuple[pl.DataFrame, Attrition, str]:
+    frames = {name: _read_keyed(opened[name], _KEYS[name], pool) for name in ("icustays", "admissions", "patients")}
+    attrition = Attrition("icustays", "stays")
+    stays = build_stays(frames["icustays"], frames["admissions"], frames["patients"], attrition)
+    return stays, attrition, mimic.refine_version(layout, frames["patients"])
+
+
+def _read_keyed(table: Table, key: str, pool: Executor) -> pl.DataFrame:
+    frame = tables.read(table, pool=pool)
+    tables.require_unique(frame, [key], table.path)
+    return frame
+
+
+def _write_films(draft: Draft, opened: Mapping[str, Table], pool: Executor) -> Attrition:
+    attrition = Attrition("films", "rows")
+    found = films.no_films()
+    if "metadata" in opened:
+        metadata = _read_keyed(opened["metadata"], _KEYS["metadata"], pool)
+        chexpert = tables.read(opened["chexpert"], pool=pool)
+        tables.require_unique(chexpert, ["subject_id", "study_id"], opened["chexpert"].path)
+        found = films.build_films(metadata, chexpert, attrition)
+    found.write_parquet(draft.file("films.parquet"))
+    draft.rows["films"] = found.height
+    return attrition
+
+
+def _write_diagnoses(draft: Draft, opened: Mapping[str, Table], stays: pl.DataFrame, pool: Executor) -> Attrition:
+    attrition = Attrition("diagnoses_icd", "rows")
+    parts = [
+        build_diagnoses(frame, stays, attrition) for frame, _ in tables.batches(opened["diagnoses_icd"], pool=pool)
+    ]
+    diagnoses = pl.concat(parts).sort("hadm_id", "icd_version", "icd_code")
+    diagnoses.write_parquet(draft.file("diagnoses.parquet"))
+    draft.rows["diagnoses"] = diagnoses.height
+    return attrition
+
+
+def _read_events(
+    opened: Mapping[str, Table], stays: pl.DataFrame, buckets: Buckets, pool: Executor, runtime: Runtime
+) -> list[Attrition]:
+    """Clean both tables of events into the buckets, side by side."""
+    done, stop = dict.fromkeys(dict(_EVENT_TABLES), 0), threading.Event()
+    total = sum(opened[name].path.stat().st_size for name in done)
+    started = time.perf_counter()
+
+    def read(name: str, source: Source) -> Attrition:
+        def on_read(position: int) -> None:
+            done[name] = position
+
+        return _clean_table(opened[name], source, stays, buckets, pool, runtime.jobs, on_read, stop)
+
+    with ThreadPoolExecutor(len(done), "tables") as readers:
+        running = [readers.submit(read, name, source) for name, source in _EVENT_TABLES]
+        try:
+            waiting = set(running)
+            while waiting:
+                finished, waiting = wait(waiting, timeout=_PROGRESS_SECONDS, return_when=FIRST_EXCEPTION)
+                for future in finished:
+                    future.result()
+                runtime.progress("chartevents and labevents", sum(done.values()), total)
+        finally:
+            stop.set()
+    attrition = [future.result() for future in running]
+    rows, seconds = sum(a.before for a in attrition), time.perf_counter() - started
+    log.info("extract: %d rows of chartevents and labevents read in %.1f s", rows, seconds)
+    return attrition
+
+
+def _clean_table(
+    table: Table,
+    source: Source,
+    stays: pl.DataFrame,
+    buckets: Buckets,
+    pool: Executor,
+    jobs: int,
+    on_read: Callable[[int], object],
+    stop: threading.Event,
+) -> Attrition:
+    attrition = Attrition(table.path.name.partition(".")[0], "rows")
+    clean = {"chart": clean_chart, "lab": clean_lab}[source]
+    frames = tables.batches(
+        table, pool=pool, ahead=jobs + 2, item_column=mimic.ITEM_COLUMN, items=item_ids(source), on_read=on_read
+    )
+    for frame, seen in frames:
+        if stop.is_set():
+            break
+        attrition.before += seen
+        attrition.drop("item of no variable", seen - frame.height)
+        buckets.add(clean(frame, stays, attrition))
+    return attrition
+
+
+def _write_events(draft: Draft, buckets: Buckets) -> pl.Series:
+    """Sort and write the buckets, each a row group; stay_id of every stay with an event."""
+    schema = pl.DataFrame(schema=EVENT_COLUMNS).to_arrow().schema
+    measured, rows, totals = [], 0, 0
+    with pq.ParquetWriter(draft.file("events.parquet"), schema, compression="zstd") as writer:
+        for bucket in buckets.drain():
+            events = in_order(bucket)
+            if events.height:
+                writer.write_table(events.to_arrow(), row_group_size=events.height)
+            measured.append(events["stay_id"].unique())
+            rows, totals = rows + events.height, totals + events.filter(pl.col("variable") == GCS_TOTAL).height
+    draft.rows |= {"events": rows, "coma_totals": totals}
+    return pl.concat(measured)

@@ -1,0 +1,60 @@
+"""`pretrain-ehr`: train the time-series encoder on the task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from fusionctl import loop
+from fusionctl.checkpoint import CHECKPOINT, write_weights
+from fusionctl.data import guards
+from fusionctl.data.batch import StayData, collate
+from fusionctl.fusion.unimodal import EhrOnly
+from fusionctl.models.ehr import EhrEncoder
+from fusionctl.settings import PretrainEhrSettings, Runtime
+from fusionctl.workdir import Draft
+
+
+def run(draft: Draft, settings: PretrainEhrSettings, inputs: Mapping[str, Any], *, runtime: Runtime) -> None:
+    """Write weights.safetensors (the best epoch's), history.jsonl and metrics.json.
+
+    Raises:
+        LeakError: the preprocessed data break a rule of the splits or of time.
+        Interrupted: a signal came; the same call goes on from the checkpoint.
+    """
+    data = StayData.open(inputs["preprocess"].path)
+    guards.check_patients_split(data.subject_id, data.split)
+    guards.check_no_future(data.last_event_hours, data.film_hours, data.window_hours)
+    torch.manual_seed(loop.mix(runtime.seed))
+    encoder = EhrEncoder(
+        n_outputs=len(data.label_names), hidden=settings.hidden, dropout=settings.dropout, pool=settings.pool
+    )
+    model = EhrOnly(encoder, None, len(data.label_names), options={})
+    read = partial(collate, data, films=False)
+    rows = {split: data.rows_of(split) for split in ("train", "val", "test")}
+    history = list(
+        loop.train(
+            model,
+            read,
+            train_rows=rows["train"],
+            val_rows=rows["val"],
+            val_labels=data.labels[rows["val"]],
+            **settings.training(),
+            seed=runtime.seed,
+            device=runtime.device,
+            checkpoint=draft.file(CHECKPOINT),
+            progress=runtime.progress,
+        )
+    )
+    write_weights(draft.file("weights.safetensors"), encoder, config=encoder.config)
+    draft.file("history.jsonl").write_text(loop.history_lines(history), encoding="utf-8")
+    results = {}
+    for split in ("val", "test"):
+        logits = loop.predict(model, read, rows[split], batch_size=settings.batch_size, device=runtime.device)
+        results[split] = loop.score(logits, data.labels[rows[split]])
+    draft.write_json("metrics.json", loop.summary(encoder, history, results))
+    draft.rows.update({split: len(chosen) for split, chosen in rows.items()})
+    draft.file(CHECKPOINT).unlink(missing_ok=True)

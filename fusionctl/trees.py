@@ -1,0 +1,115 @@
+"""The honest simple baseline: histogram gradient boosting on summaries of the measured values.
+
+It reads what the EHR encoder reads, the grid of the 17 variables, but only its measured cells: an imputed value is no
+measurement. A variable that was never measured is missing (NaN), which the booster handles itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fusionctl.data.variables import VARIABLES
+
+Floats = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
+
+SUMMARIES = ("mean", "min", "max", "first", "last", "sd", "count")
+_BLOCK_STAYS = 4096
+# Small trees and strong shrinkage, for a few thousand stays. Chosen by five-fold cross-validation over the training
+# and validation patients of an open data set of 3,600 stays; the size of the trees matters most.
+_BOOSTER = {
+    "learning_rate": 0.03,
+    "max_iter": 300,
+    "max_leaf_nodes": 8,
+    "min_samples_leaf": 20,
+    "l2_regularization": 10.0,
+}
+
+
+def feature_names() -> list[str]:
+    """Names of the columns of `summarise`, `<summary> <variable>`."""
+    return [f"{summary} {variable.name}" for summary in SUMMARIES for variable in VARIABLES]
+
+
+def summarise(values: Array, observed: Array, first_row: Array, n_rows: Array) -> Floats:
+    """Summaries of the measured cells of each stay's grid.
+
+    A category with points (Glasgow coma scale) counts by its points, any other by its index.
+
+    Args:
+        values: (R, 17) grid rows, physical units, categories as indices.
+        observed: (R, 17) bool, measured or not.
+        first_row: (N,) first row of each stay.
+        n_rows: (N,) number of its rows, at least 1.
+
+    Returns:
+        (N, 7 * 17), columns as in `feature_names`; NaN (count: 0) where the variable was never measured.
+    """
+    blocks = [np.zeros((0, len(SUMMARIES) * len(VARIABLES)))]
+    for start in range(0, len(first_row), _BLOCK_STAYS):
+        first, n = first_row[start : start + _BLOCK_STAYS], n_rows[start : start + _BLOCK_STAYS].astype(np.int64)
+        offset = np.cumsum(n) - n
+        rows = np.repeat(first - offset, n) + np.arange(n.sum())
+        blocks.append(_summarise(_points(values[rows]), np.asarray(observed[rows]), offset))
+    return np.concatenate(blocks)
+
+
+def _points(values: Array) -> Floats:
+    result = values.astype(np.float64)
+    for column, variable in enumerate(VARIABLES):
+        if variable.scores:
+            result[:, column] = np.asarray(variable.scores)[values[:, column].astype(np.int64)]
+    return result
+
+
+def _summarise(values: Floats, observed: Array, offset: Array) -> Floats:
+    """As `summarise`, of rows that lie one stay after another from `offset` (N,)."""
+    count = np.add.reduceat(observed.astype(np.float64), offset, axis=0)
+    row = np.arange(len(values))[:, None]
+    first = np.minimum.reduceat(np.where(observed, row, len(values) - 1), offset, axis=0)
+    last = np.maximum.reduceat(np.where(observed, row, 0), offset, axis=0)
+    low = np.minimum.reduceat(np.where(observed, values, np.inf), offset, axis=0)
+    high = np.maximum.reduceat(np.where(observed, values, -np.inf), offset, axis=0)
+    n = np.where(count > 0, count, 1.0)
+    mean = np.add.reduceat(np.where(observed, values, 0.0), offset, axis=0) / n
+    stay = np.repeat(np.arange(len(offset)), np.diff(offset, append=len(values)))
+    deviation = np.where(observed, values - mean[stay], 0.0)
+    sd = np.sqrt(np.add.reduceat(deviation**2, offset, axis=0) / n)
+    column = np.arange(values.shape[1])
+    each = [mean, low, high, values[first, column], values[last, column], sd]
+    measured = [np.where(count > 0, summary, np.nan) for summary in each]
+    return np.concatenate([*measured, count], axis=1)
+
+
+def fit_predict(features: Floats, labels: npt.NDArray[np.float32], train_rows: Array, *, seed: int) -> Floats:
+    """Fit one booster a label and predict all rows.
+
+    Args:
+        features: (N, D), NaN = missing.
+        labels: (N, K) 0, 1 or NaN (unknown; such a row does not teach that label).
+        train_rows: rows to learn from.
+        seed: of the booster.
+
+    Returns:
+        (N, K) probabilities. A label of which training knows one class only gets the share of positives there, kept
+        off 0 and 1 (0.5 where it knows none).
+    """
+    probabilities = np.empty(labels.shape)
+    for k in range(labels.shape[1]):
+        known = train_rows[~np.isnan(labels[train_rows, k])]
+        probabilities[:, k] = _fit_predict(features, labels[known, k], known, seed)
+    return probabilities
+
+
+def _fit_predict(features: Floats, target: Array, rows: Array, seed: int) -> Floats:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    if len(np.unique(target)) < 2:
+        return np.full(len(features), (target.sum() + 0.5) / (len(target) + 1))
+    usable = ~np.isnan(features[rows]).all(axis=0)  # scikit-learn cannot bin a column without a value
+    booster = HistGradientBoostingClassifier(**_BOOSTER, early_stopping=False, random_state=seed)
+    booster.fit(features[rows][:, usable], target > 0)
+    return np.asarray(booster.predict_proba(features[:, usable])[:, 1])

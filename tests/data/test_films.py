@@ -1,0 +1,63 @@
+"""The table of films."""
+
+from datetime import datetime
+
+import polars as pl
+import pytest
+
+from fusionctl.data.attrition import Attrition
+from fusionctl.data.films import FILM_COLUMNS, build_films, no_films, study_time
+from fusionctl.data.variables import CHEXPERT_LABELS
+
+
+@pytest.mark.parametrize(
+    ("date", "time", "expected"),
+    [
+        (21331018, 53000.323, datetime(2133, 10, 18, 5, 30, 0, 323000)),
+        (21331018, 235959.999, datetime(2133, 10, 18, 23, 59, 59, 999000)),
+        (21331018, 7.5, datetime(2133, 10, 18, 0, 0, 7, 500000)),
+        (21331018, 0.0, datetime(2133, 10, 18)),
+        (21331018, 94403.984, datetime(2133, 10, 18, 9, 44, 3, 984000)),
+        (21331018, 240000.0, None),
+        (21331018, 6000.0, None),
+        (21331018, 60.0, None),
+        (21331018, -1.0, None),
+        (21331018, float("nan"), None),
+        (21331018, None, None),
+        (21330229, 53000.0, None),
+        (2133101, 53000.0, None),
+        (None, 53000.0, None),
+    ],
+)
+def test_study_time_with_lost_zeros(date, time, expected):
+    frame = pl.DataFrame({"d": [date], "t": [time]}, schema={"d": pl.Int64, "t": pl.Float64})
+    assert frame.select(study_time("d", "t")).item() == expected
+
+
+def test_films_with_the_labels_of_their_study():
+    metadata = pl.DataFrame(
+        [
+            ("b", 2, 20, "PA", 21500102, 100.0),
+            ("c", 1, 11, None, 21500102, 100.0),  # not labelled
+            ("a", 1, 10, "AP ", 21500103, 100.0),
+            ("d", 1, 10, "LATERAL", 21500103, 100.0),
+            ("e", 1, 10, "AP", 21500103, None),
+        ],
+        schema=["dicom_id", "subject_id", "study_id", "ViewPosition", "StudyDate", "StudyTime"],
+        orient="row",
+    )
+    values = {label: [None, 0.0] for label in CHEXPERT_LABELS}
+    values["Edema"], values["Pneumonia"] = [1.0, 0.0], [-1.0, 0.0]
+    chexpert = pl.DataFrame({"subject_id": [1, 2], "study_id": [10, 20], **values, "line": [2, 3]})
+    attrition = Attrition("films", "rows")
+    films = build_films(metadata, chexpert, attrition)
+    assert films.schema == pl.Schema(FILM_COLUMNS) == no_films().schema
+    assert films["dicom_id"].to_list() == ["c", "a", "d", "b"]  # by patient, time, name
+    assert films["view"].to_list() == ["", "AP", "LATERAL", "PA"]
+    assert films["path"][3] == "files/p2/p2/s20/b.jpg"
+    assert films["Edema"].fill_nan(None).to_list() == [None, 1, 1, 0]
+    assert films["Pneumonia"].fill_nan(None).to_list() == [None, -1, -1, 0]  # uncertain stays uncertain
+    assert (
+        films["Fracture"].fill_nan(None).to_list() == [None, None, None, 0] and films.null_count().row(0) == (0,) * 20
+    )
+    assert [(e["before"], e["dropped"], e["kept"]) for e in attrition.rows()] == [(5, 1, 4)]

@@ -1,0 +1,215 @@
+import json
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fusionctl import metrics
+from fusionctl.errors import InputError
+from fusionctl.settings import EvaluateSettings, Runtime
+from fusionctl.stages import evaluate
+from fusionctl.workdir import Artifact, Draft
+
+LABEL = "mortality"
+
+
+def stays(n=240, seed=0):
+    """Test and validation rows of one preprocess artifact: two stays for some patients, a film for a third of them."""
+    rng = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {
+            "stay_id": np.sort(rng.choice(np.arange(30_000_000, 39_999_999), n, replace=False)),
+            "subject_id": rng.integers(10_000_000, 10_000_000 + n, n),
+            "split": np.where(np.arange(n) % 5 == 0, "val", "test"),
+            "has_film": rng.random(n) < 0.4,
+            f"label:{LABEL}": (rng.random(n) < 0.3).astype(np.float32),
+        }
+    )
+
+
+def probabilities(table, signal, seed, *, films_only=False):
+    rng = np.random.default_rng(seed)
+    logit = signal * table[f"label:{LABEL}"].to_numpy() + rng.normal(size=len(table)) - 1
+    p = (1 / (1 + np.exp(-logit))).astype(np.float32)
+    return np.where(table["has_film"].to_numpy(), p, np.nan).astype(np.float32) if films_only else p
+
+
+def artifact(tmp_path, fusion, table, prob, *, number=1, task="mortality"):
+    identity = f"{number:012x}"
+    path = tmp_path / identity
+    path.mkdir()
+    table.with_columns(pl.Series(f"prob:{LABEL}", prob)).write_parquet(path / "predictions.parquet")
+    settings = {"fusion": {"value": fusion, "source": "flag"}, "task": {"value": task, "source": "default"}}
+    return Artifact("fuse", identity, path, {"settings": settings})
+
+
+@pytest.fixture
+def models(tmp_path):
+    table = stays()
+    return [
+        artifact(tmp_path, "attention", table, probabilities(table, 2.0, 1), number=1),
+        artifact(tmp_path, "ehr", table, probabilities(table, 1.0, 2), number=2),
+        artifact(tmp_path, "cxr", table, probabilities(table, 1.0, 3, films_only=True), number=3),
+    ]
+
+
+def run(tmp_path, artifacts, **settings):
+    draft = Draft(tmp_path / "draft")
+    draft.path.mkdir(exist_ok=True)
+    seen = []
+    runtime = Runtime(seed=3, progress=lambda label, done, total: seen.append((label, done, total)))
+    evaluate.run(draft, EvaluateSettings(**{"resamples": 50, **settings}), {"fuse": artifacts}, runtime=runtime)
+    assert seen[-1] == ("bootstrap, unpaired stays", len(artifacts), len(artifacts))
+    return draft, json.loads((draft.path / "metrics.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_values_are_those_of_the_test_stays(tmp_path, models):
+    _, result = run(tmp_path, models)
+    table = pl.read_parquet(models[1].file("predictions.parquet")).filter(pl.col("split") == "test")
+    for name, rows in (("all", table), ("unpaired", table.filter(~pl.col("has_film")))):
+        subset = result["subsets"][name]
+        labels, prob = rows[f"label:{LABEL}"].to_numpy(), rows[f"prob:{LABEL}"].to_numpy()
+        assert subset["n"] == len(rows) and subset["patients"] == rows["subject_id"].n_unique() < len(rows)
+        assert subset["positives"][LABEL] == labels.sum() and subset["known"][LABEL] == len(rows)
+        assert subset["prevalence"][LABEL] == pytest.approx(labels.mean())
+        auroc = subset["models"]["ehr"]["metrics"]["auroc"]
+        assert auroc["value"] == pytest.approx(metrics.auroc(labels, prob), abs=1e-12)
+        assert auroc["low"] < auroc["value"] < auroc["high"]
+        assert subset["models"]["ehr"]["labels"][LABEL]["metrics"]["auroc"] == auroc
+    assert result["subsets"]["paired"]["n"] + result["subsets"]["unpaired"]["n"] == result["subsets"]["all"]["n"]
+    assert result["models"] == ["attention", "ehr", "cxr"] and result["artifacts"]["cxr"] == models[2].id
+
+
+def test_film_only_model_is_judged_on_paired_stays_only(tmp_path, models):
+    _, result = run(tmp_path, models)
+    everyone, paired = (result["subsets"][name]["models"]["cxr"] for name in ("all", "paired"))
+    missing, n = result["subsets"]["unpaired"]["n"], result["subsets"]["all"]["n"]
+    assert everyone["missing"] == missing and everyone["note"] == f"no prediction for {missing} of {n} stays"
+    assert everyone["metrics"]["auroc"] == {"value": None, "low": None, "high": None}
+    assert everyone["labels"][LABEL]["roc"] == [] and everyone["labels"][LABEL]["calibration"] == []
+    assert paired["missing"] == 0 and paired["note"] is None and paired["metrics"]["auroc"]["value"] > 0.5
+    assert set(result["subsets"]["all"]["differences"]["models"]) == {"ehr"}
+    assert set(result["subsets"]["paired"]["differences"]["models"]) == {"ehr", "cxr"}
+
+
+def test_difference_is_against_the_first_complete_model(tmp_path, models):
+    _, result = run(tmp_path, [models[2], models[1], models[0]])
+    assert result["subsets"]["paired"]["differences"]["reference"] == "cxr"
+    assert result["subsets"]["all"]["differences"]["reference"] == "ehr"
+    entry = result["subsets"]["all"]["differences"]["models"]["attention"]["metrics"]["auroc"]
+    values = [result["subsets"]["all"]["models"][m]["metrics"]["auroc"]["value"] for m in ("attention", "ehr")]
+    assert entry["value"] == pytest.approx(values[0] - values[1]) and 0 < entry["p"] <= 1
+
+
+def test_joined_predictions_hold_no_patient_and_no_validation_row(tmp_path, models):
+    draft, result = run(tmp_path, models)
+    table = pl.read_parquet(draft.file("predictions.parquet"))
+    names = [f"prob:{model}:{LABEL}" for model in result["models"]]
+    assert table.columns == ["stay_id", "has_film", f"label:{LABEL}", *names]
+    assert len(table) == result["subsets"]["all"]["n"] == draft.rows["predictions"]
+    source = pl.read_parquet(models[0].file("predictions.parquet")).filter(pl.col("split") == "test")
+    assert table["stay_id"].equals(source["stay_id"])
+    assert table[names[0]].equals(source[f"prob:{LABEL}"], check_names=False)
+
+
+def test_metrics_file_holds_no_identifier_and_no_score(tmp_path, models):
+    draft, _ = run(tmp_path, models)
+    text = (draft.path / "metrics.json").read_text() + (draft.path / "tables.json").read_text()
+    table = pl.read_parquet(models[0].file("predictions.parquet"))
+    numbers = set(re.findall(r"[\d.]+", text))
+    for column in ("stay_id", "subject_id", f"prob:{LABEL}"):
+        assert not numbers & {str(value) for value in table[column].to_list()}
+
+
+def test_curves_are_on_the_grid(tmp_path, models):
+    _, result = run(tmp_path, models)
+    label = result["subsets"]["all"]["models"]["ehr"]["labels"][LABEL]
+    assert len(result["grid"]) == len(label["roc"]) == len(label["pr"]) <= 100
+    assert sum(b["n"] for b in label["calibration"]) == result["subsets"]["all"]["n"]
+
+
+def test_one_class_and_an_empty_subset_are_notes(tmp_path):
+    table = stays().with_columns(pl.lit(False).alias("has_film"), pl.lit(0, pl.Float32).alias(f"label:{LABEL}"))
+    model = artifact(tmp_path, "ehr", table, probabilities(table, 1.0, 1))
+    _, result = run(tmp_path, [model])
+    assert result["subsets"]["all"]["models"]["ehr"]["labels"][LABEL]["note"].startswith("one class only")
+    assert result["subsets"]["all"]["models"]["ehr"]["metrics"]["auroc"]["value"] is None
+    assert result["subsets"]["paired"]["n"] == 0 and result["subsets"]["paired"]["prevalence"][LABEL] is None
+
+
+def test_resamples_with_one_class_are_counted(tmp_path):
+    table = stays().with_columns(pl.lit(0, pl.Float32).alias(f"label:{LABEL}"))
+    table = table.with_columns((pl.int_range(pl.len()) < 3).cast(pl.Float32).alias(f"label:{LABEL}"))
+    model = artifact(tmp_path, "ehr", table, probabilities(table, 1.0, 1))
+    _, result = run(tmp_path, [model], resamples=200)
+    label = result["subsets"]["all"]["models"]["ehr"]["labels"][LABEL]
+    assert 0.07 * 200 < label["undefined"] < 0.2 * 200 and label["note"] is None  # e^-2 = 0.135
+
+
+def test_unknown_labels_are_equal_to_each_other_and_left_out(tmp_path):
+    table = stays().with_columns(
+        pl.when(pl.col("stay_id") % 3 == 0)
+        .then(float("nan"))
+        .otherwise(pl.col(f"label:{LABEL}"))
+        .cast(pl.Float32)
+        .alias(f"label:{LABEL}")
+    )
+    pair = [
+        artifact(tmp_path, f, table, probabilities(stays(), 1.0, i), number=i) for i, f in enumerate(["ehr", "trees"])
+    ]
+    _, result = run(tmp_path, pair)
+    assert 0 < result["subsets"]["all"]["known"][LABEL] < result["subsets"]["all"]["n"]
+    assert result["subsets"]["all"]["models"]["trees"]["metrics"]["auroc"]["value"] > 0.5
+
+
+def test_same_inputs_same_bytes(tmp_path, models):
+    first, _ = run(tmp_path, models)
+    before = {p.name: p.read_bytes() for p in first.path.iterdir()}
+    second, _ = run(tmp_path, models)
+    assert before == {p.name: p.read_bytes() for p in second.path.iterdir()}
+    assert set(before) == {"metrics.json", "tables.json", "predictions.parquet"}
+
+
+def test_two_models_of_one_fusion_are_told_apart(tmp_path):
+    table = stays()
+    pair = [artifact(tmp_path, "ehr", table, probabilities(table, 1.0, i), number=i << 40) for i in (1, 2)]
+    _, result = run(tmp_path, pair)
+    assert result["models"] == ["ehr 010000", "ehr 020000"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.filter(pl.col("stay_id") != t["stay_id"][1]), r"different stays \(192 and 191 rows\)"),
+        (lambda t: t.with_columns(pl.col("stay_id") + 1), r"different stays \(192 and 192 rows\)"),
+        (
+            lambda t: t.with_columns((1 - pl.col(f"label:{LABEL}")).alias(f"label:{LABEL}")),
+            "disagree about patients, films or labels",
+        ),
+        (lambda t: t.rename({f"label:{LABEL}": "label:other"}), "predict different labels"),
+    ],
+)
+def test_models_of_different_stays_are_refused(tmp_path, change, message):
+    table = stays()
+    one = artifact(tmp_path, "attention", table, probabilities(table, 1.0, 1), number=1)
+    other = change(table)
+    two = artifact(tmp_path, "ehr", other, np.full(len(other), 0.5, np.float32), number=2)
+    with pytest.raises(InputError, match=message) as error:
+        run(tmp_path, [one, two])
+    assert "fuse/000000000001 and fuse/000000000002" in error.value.message
+    assert "fusionctl fuse --preprocess" in error.value.hint
+    assert not any(str(i) in str(error.value) for i in table["stay_id"])
+
+
+def test_models_of_different_tasks_are_refused(tmp_path):
+    table = stays()
+    pair = [artifact(tmp_path, "ehr", table, np.full(240, 0.5), number=i, task=t) for i, t in enumerate(["a", "b"])]
+    with pytest.raises(InputError, match=r"different tasks \(a and b\)"):
+        run(tmp_path, pair)
+
+
+def test_no_test_stay_is_an_error(tmp_path):
+    table = stays().with_columns(pl.lit("val").alias("split"))
+    with pytest.raises(InputError, match="no stay is in the test split"):
+        run(tmp_path, [artifact(tmp_path, "ehr", table, np.full(240, 0.5))])

@@ -1,0 +1,182 @@
+"""The three training stages on a toy artifact: files, resume, leaks, one set of rows for every model."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import numpy as np
+import polars as pl
+import pytest
+from toy import artifact, write_preprocessed
+
+from fusionctl.checkpoint import read
+from fusionctl.errors import InputError, Interrupted, LeakError
+from fusionctl.fusion import load
+from fusionctl.settings import FuseSettings, PretrainCxrSettings, PretrainEhrSettings, Runtime
+from fusionctl.stages import fuse, pretrain_cxr, pretrain_ehr
+from fusionctl.workdir import Draft
+
+EHR = PretrainEhrSettings(epochs=3, hidden=8, lr=1e-2, batch_size=8)
+CXR = PretrainCxrSettings(epochs=2, arch="resnet18", input_size=32, lr=1e-3, batch_size=4)
+FUSIONS = ("attention", "ehr", "cxr", "trees")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.fixture(scope="module")
+def inputs(folder):
+    made = {"preprocess": artifact(write_preprocessed(folder / "preprocess", stays=60, known=0.95))}
+    for name, stage, settings in (("pretrain-ehr", pretrain_ehr, EHR), ("pretrain-cxr", pretrain_cxr, CXR)):
+        made[name] = artifact(do(stage, settings, folder / name, made).path)
+    return made
+
+
+@pytest.fixture(scope="module")
+def fused(folder, inputs):
+    return {name: do(fuse, setting(name), folder / f"fuse-{name}", inputs) for name in FUSIONS}
+
+
+def setting(name):
+    return FuseSettings(fusion=name, epochs=2, lr=1e-3, batch_size=8)
+
+
+def do(stage, settings, path, inputs, progress=lambda *_: None):
+    path.mkdir(exist_ok=True)
+    draft = Draft(path)
+    stage.run(draft, settings, inputs, runtime=Runtime(seed=1, progress=progress))
+    return draft
+
+
+class Stopper:
+    def __init__(self, at):
+        self.left = at
+
+    def __call__(self, label, done, total):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("name", ["pretrain-ehr", "pretrain-cxr", "attention"])
+def test_stopped_at_a_random_step_and_rerun_the_files_have_the_same_bytes(name, folder, inputs, fused, tmp_path):
+    stage, settings, whole, steps = {
+        "pretrain-ehr": (pretrain_ehr, EHR, folder / "pretrain-ehr", 15),
+        "pretrain-cxr": (pretrain_cxr, CXR, folder / "pretrain-cxr", 8),
+        "attention": (fuse, setting("attention"), folder / "fuse-attention", 10),
+    }[name]
+    at = int(np.random.default_rng().integers(1, steps))
+    with pytest.raises(Interrupted):
+        do(stage, settings, tmp_path / "again", inputs, progress=Stopper(at))
+    assert [p.name for p in (tmp_path / "again").iterdir()] == ["checkpoint.safetensors"]
+    do(stage, settings, tmp_path / "again", inputs)
+    names = sorted(p.name for p in whole.iterdir())
+    assert names == sorted(p.name for p in (tmp_path / "again").iterdir())
+    for file in names:
+        assert (whole / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), f"{file}, stopped at step {at}"
+
+
+def test_files_of_the_pretraining_stages(folder, inputs):
+    for name, epochs in (("pretrain-ehr", 3), ("pretrain-cxr", 2)):
+        path = folder / name
+        assert sorted(p.name for p in path.iterdir()) == ["history.jsonl", "metrics.json", "weights.safetensors"]
+        history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
+        metrics = json.loads((path / "metrics.json").read_text())
+        assert len(history) == epochs == metrics["epochs"]
+        best = history[metrics["best_epoch"] - 1]
+        assert best["best"] and metrics["val"]["auroc"] == best["val_auroc"]
+        assert metrics["parameters"] > 0
+    assert read(folder / "pretrain-ehr" / "weights.safetensors")[1]["hidden"] == 8
+    assert json.loads((folder / "pretrain-ehr" / "metrics.json").read_text())["test"]["auroc"] > 0.5
+
+
+def test_every_model_predicts_the_same_rows_and_drops_none(fused, inputs):
+    samples = pl.read_parquet(inputs["preprocess"].file("samples.parquet")).filter(pl.col("split") != "train")
+    for name, draft in fused.items():
+        table = pl.read_parquet(draft.file("predictions.parquet"))
+        assert table.schema == pl.Schema(
+            {
+                "stay_id": pl.Int64,
+                "subject_id": pl.Int64,
+                "split": pl.String,
+                "has_film": pl.Boolean,
+                "label:mortality": pl.Float32,
+                "prob:mortality": pl.Float32,
+            }
+        )
+        assert table["stay_id"].to_list() == samples["stay_id"].to_list()
+        assert table["split"].to_list() == samples["split"].to_list()
+        np.testing.assert_array_equal(table["label:mortality"].to_numpy(), samples["mortality"].to_numpy())
+        np.testing.assert_array_equal(table["has_film"].to_numpy(), samples["film"].to_numpy() >= 0)
+        without = table["prob:mortality"].is_nan().to_numpy()
+        expected = ~table["has_film"].to_numpy() if name == "cxr" else np.zeros(len(table), dtype=bool)
+        np.testing.assert_array_equal(without, expected)
+        probabilities = table["prob:mortality"].to_numpy()[~without]
+        assert ((probabilities >= 0) & (probabilities <= 1)).all()
+        assert draft.rows["predictions"] == len(table)
+
+
+def test_files_of_fuse(fused):
+    network = ["history.jsonl", "metrics.json", "predictions.parquet", "weights.safetensors"]
+    for name, draft in fused.items():
+        files = sorted(p.name for p in draft.path.iterdir())
+        assert files == (["metrics.json", "predictions.parquet"] if name == "trees" else network)
+        metrics = json.loads(draft.file("metrics.json").read_text())
+        assert 0 <= metrics["test"]["auroc"] <= 1 and metrics["val"]["loss"] > 0
+        if name != "trees":
+            assert metrics["parameters"] == sum(p.numel() for p in load(draft.file("weights.safetensors")).parameters())
+
+
+def test_the_fused_model_starts_from_the_pretrained_encoders(inputs, tmp_path):
+    settings = FuseSettings(fusion="attention", epochs=1, lr=0.0, batch_size=20)
+    model = load(do(fuse, settings, tmp_path / "frozen", inputs).file("weights.safetensors"))
+    for name, encoder in (("pretrain-ehr", model.ehr), ("pretrain-cxr", model.cxr)):
+        tensors, _ = read(inputs[name].file("weights.safetensors"))
+        for key, parameter in encoder.named_parameters():
+            assert (parameter == tensors[key]).all(), key
+
+
+def test_a_missing_encoder_names_the_command(inputs, tmp_path):
+    with pytest.raises(InputError, match="run first: fusionctl pretrain-cxr"):
+        do(fuse, setting("attention"), tmp_path / "a", {**inputs, "pretrain-cxr": None})
+    do(fuse, setting("ehr"), tmp_path / "b", {**inputs, "pretrain-cxr": None})
+    do(fuse, setting("trees"), tmp_path / "c", {"preprocess": inputs["preprocess"]})
+
+
+def test_no_films(tmp_path):
+    given = {"preprocess": artifact(write_preprocessed(tmp_path / "p", films=False))}
+    with pytest.raises(InputError, match="no labelled film of a training patient"):
+        do(pretrain_cxr, CXR, tmp_path / "cxr", given)
+    ehr = artifact(do(pretrain_ehr, EHR, tmp_path / "ehr", given).path)
+    do(fuse, setting("ehr"), tmp_path / "fused", {**given, "pretrain-ehr": ehr})
+
+
+def test_pretraining_reads_films_of_training_patients_only(inputs, tmp_path, monkeypatch):
+    seen = []
+    original = pretrain_cxr.collate_films
+    monkeypatch.setattr(pretrain_cxr, "collate_films", lambda data, rows: (seen.extend(rows), original(data, rows))[1])
+    do(pretrain_cxr, dataclasses.replace(CXR, epochs=1), tmp_path / "cxr", inputs)
+    films = pl.read_parquet(inputs["preprocess"].file("films.parquet"))
+    assert set(films["split"].to_numpy()[sorted(set(seen))]) == {"train"}
+    assert len(set(seen)) == (films["split"] == "train").sum()
+
+
+def test_a_patient_in_two_splits_stops_every_stage(tmp_path):
+    path = write_preprocessed(tmp_path / "p")
+    samples = pl.read_parquet(path / "samples.parquet").with_columns(subject_id=pl.lit(10_000_001, dtype=pl.Int64))
+    samples.write_parquet(path / "samples.parquet")
+    for stage, settings in ((pretrain_ehr, EHR), (fuse, setting("trees"))):
+        with pytest.raises(LeakError, match="more than one split"):
+            do(stage, settings, tmp_path / "x", {"preprocess": artifact(path)})
+
+
+def test_a_film_after_the_prediction_time_stops_every_stage(tmp_path):
+    path = write_preprocessed(tmp_path / "p")
+    samples = pl.read_parquet(path / "samples.parquet").with_columns(pl.col("film_hours") + 40)
+    samples.write_parquet(path / "samples.parquet")
+    for stage, settings in ((pretrain_ehr, EHR), (fuse, setting("trees"))):
+        with pytest.raises(LeakError, match="film after the time of prediction"):
+            do(stage, settings, tmp_path / "x", {"preprocess": artifact(path)})
