@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 Task = Literal["mortality"]
 Protocol = Literal["paper"]
+Sensitivity = Literal["auto", "synthetic", "open", "credentialed"]
 Fusion = Literal["attention", "ehr", "cxr", "trees"]
 CxrArch = Literal["resnet34", "resnet18"]
 NoiseKind = Literal["additive", "zero-mean", "replace"]
@@ -32,6 +33,9 @@ class ExtractSettings:
     """Settings of `extract`."""
 
     protocol: Protocol = option("paper", "what the paper's text says, done correctly")
+    sensitivity: Sensitivity = option(
+        "auto", "how freely results may be shown; auto: what the folders say"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,8 @@ class PretrainEhrSettings(TrainingSettings):
     hidden: int = option(256, "width of both LSTM layers (paper: 256)", low=1)
     dropout: float = option(0.3, "dropout between and after the LSTM layers (paper: 0.3)", low=0, high=0.99)
     pool: Literal["last", "mean"] = option("last", "what of the LSTM's outputs is the stay's feature (paper: last)")
+    running: bool = option(False, "also read the mean, minimum and maximum of every value up to each step (paper: no)")
+    input_dropout: float = option(0.0, "share of input columns hidden from a stay in training", low=0, high=0.99)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,6 +194,12 @@ class Work:
     def leftovers(self) -> list[Path]:
         """Folders of killed runs, which nothing lists or reads."""
         return sorted(p for p in self.root.glob("*/*") if p.suffix in (".partial", ".replaced"))
+
+
+def model_names(artifacts: Sequence[Artifact]) -> list[str]:
+    """Names of models: each is called after its fusion; two of one fusion also after their artifacts."""
+    fusions = [str(artifact.setting("fusion")) for artifact in artifacts]
+    return [f if fusions.count(f) == 1 else f"{f} {a.id[:6]}" for f, a in zip(fusions, artifacts, strict=True)]
 
 
 def artifact_id(identity: Mapping[str, Any]) -> str:

@@ -37,6 +37,16 @@ def run_all(tree, work, *more):
 
 
 @pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Enough stays for every split to have films and both outcomes."""
+    from fusionctl.data import synth
+
+    root = tmp_path_factory.mktemp("odd 'path") / "raw"
+    synth.write_tree(root, stays=240, layout="v2", seed=2)
+    return root
+
+
+@pytest.fixture(scope="module")
 def finished(tree, tmp_path_factory):
     work = tmp_path_factory.mktemp("run") / "odd 'work"
     result = run_all(tree, work)
@@ -93,7 +103,7 @@ def test_a_stage_reruns_alone_and_gives_the_same_bytes(tree, finished):
     work = Work(finished[0])
     for name in ("preprocess", "pretrain-ehr"):
         before = work.artifacts(name)[0]
-        flags = [f"--{n.replace('_', '-')}" for n in ()]
+        flags: list[str] = []
         values = {n: e["value"] for n, e in before.manifest["settings"].items() if e["source"] != "default"}
         for setting, value in values.items():
             flags += [f"--{setting.replace('_', '-')}", str(value)]

@@ -34,8 +34,8 @@ _CONTINUOUS = np.array([i for i, v in enumerate(VARIABLES) if not v.is_categoric
 _CATEGORICAL = np.array([i for i, v in enumerate(VARIABLES) if v.is_categorical])
 _WIDTHS = np.array([len(v.categories) or 1 for v in VARIABLES])
 _FIRST_COLUMN = np.cumsum(_WIDTHS) - _WIDTHS
-_N_VALUE_COLUMNS = int(_WIDTHS.sum())
-N_COLUMNS = _N_VALUE_COLUMNS + len(VARIABLES)  # 59 + 17 = 76
+N_VALUE_COLUMNS = int(_WIDTHS.sum())
+N_COLUMNS = N_VALUE_COLUMNS + len(VARIABLES)  # 59 + 17 = 76
 # The columns of samples.parquet that are float32 and no label.
 _NOT_LABELS = ("film_hours", "last_event_hours", "window_hours", "age")
 
@@ -63,7 +63,7 @@ def expand(values: Array, observed: Array, normaliser: Mapping[str, Any]) -> npt
     columns[:, _FIRST_COLUMN[_CONTINUOUS]] = scaled
     category = values[:, _CATEGORICAL].astype(np.int64) + _FIRST_COLUMN[_CATEGORICAL]
     np.put_along_axis(columns, category, 1.0, axis=1)
-    columns[:, _N_VALUE_COLUMNS:] = observed
+    columns[:, N_VALUE_COLUMNS:] = observed
     return columns
 
 

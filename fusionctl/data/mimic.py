@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,18 +169,18 @@ def film_path(subject_id: str, study_id: str, dicom_id: str) -> pl.Expr:
     return pl.format("{}/{}.jpg", folder, pl.col(dicom_id))
 
 
-def sensitivity(*roots: Path) -> str:
-    """How freely results may be shown: the most cautious over all roots.
+def strictest(sensitivities: Iterable[str]) -> str:
+    """The most cautious of several sensitivities."""
+    return max(sensitivities, key=("synthetic", "open", "credentialed").index)
 
-    "synthetic" where `fusionctl synth` left its marker; "open" where the tree says so itself: the list of subjects
-    that marks the open MIMIC-IV demo, or a LICENSE or README file in the root that names an open licence and not a
-    credentialed one. Everything else is "credentialed": size proves nothing, a small tree may be an excerpt.
+
+def sensitivity(root: Path) -> str:
+    """How freely results from a data set may be shown, by what its root says of itself.
+
+    "synthetic" where `fusionctl synth` left its marker; "open" where the tree says so: the list of subjects that marks
+    the open MIMIC-IV demo, or a LICENSE or README file in the root that names an open licence and not a credentialed
+    one. Everything else is "credentialed": size proves nothing, a small tree may be an excerpt.
     """
-    order = ("synthetic", "open", "credentialed")
-    return max((_sensitivity(root) for root in roots), key=order.index)
-
-
-def _sensitivity(root: Path) -> str:
     names = _listing(root)
     if SYNTHETIC_MARKER in names:
         return "synthetic"

@@ -45,7 +45,8 @@ class Column:
 
     Attributes:
         name: its name in the result; matched with the file's header whatever the case.
-        kind: what its text must be. `id` and `whole` become Int64, `number` Float64, `time` and `date` Datetime (microseconds).
+        kind: what its text must be. `id` (a person's, a visit's) and `whole` become Int64, `number` Float64, `time`
+            and `date` Datetime in microseconds.
         required: an empty field is an error, not a missing value.
         aliases: names it has in other versions of the data.
     """

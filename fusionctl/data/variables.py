@@ -139,12 +139,7 @@ VARIABLES: tuple[Variable, ...] = (
         texts=MappingProxyType(_REFILL),
     ),
     Variable(
-        "Diastolic blood pressure",
-        _items("chart", 220051, 225310, 220180, 224643),
-        59.0,
-        unit="mmHg",
-        low=0,
-        high=375,
+        "Diastolic blood pressure", _items("chart", 220051, 225310, 220180, 224643), 59.0, unit="mmHg", low=0, high=375
     ),
     Variable(
         "Fraction inspired oxygen",
@@ -169,36 +164,16 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("Heart Rate", _items("chart", 220045), 86.0, unit="bpm", low=0, high=350),
     Variable(
-        "Height",
-        _items("chart", 226730) + _items("chart", 226707, convert=INCH),
-        170.0,
-        unit="cm",
-        low=100,
-        high=240,
+        "Height", _items("chart", 226730) + _items("chart", 226707, convert=INCH), 170.0, unit="cm", low=100, high=240
     ),
     Variable(
-        "Mean blood pressure",
-        _items("chart", 220052, 225312, 224322, 220181),
-        77.0,
-        unit="mmHg",
-        low=14,
-        high=330,
+        "Mean blood pressure", _items("chart", 220052, 225312, 224322, 220181), 77.0, unit="mmHg", low=14, high=330
     ),
     Variable(
-        "Oxygen saturation",
-        _items("chart", 220227, 220277) + _items("lab", 50817),
-        98.0,
-        unit="%",
-        low=0,
-        high=100,
+        "Oxygen saturation", _items("chart", 220227, 220277) + _items("lab", 50817), 98.0, unit="%", low=0, high=100
     ),
     Variable(
-        "Respiratory rate",
-        _items("chart", 220210, 224689, 224422, 224690),
-        19.0,
-        unit="breaths/min",
-        low=0,
-        high=300,
+        "Respiratory rate", _items("chart", 220210, 224689, 224422, 224690), 19.0, unit="breaths/min", low=0, high=300
     ),
     Variable(
         "Systolic blood pressure",

@@ -25,7 +25,7 @@ from fusionctl.curves import GRID, precision_curve, reliability, roc_curve
 from fusionctl.errors import InputError
 from fusionctl.report import tables as report_tables
 from fusionctl.settings import EvaluateSettings, Runtime
-from fusionctl.workdir import Artifact, Draft
+from fusionctl.workdir import Artifact, Draft, model_names
 
 SUBSETS = ("all", "paired", "unpaired")
 
@@ -90,7 +90,7 @@ def read_predictions(artifacts: Sequence[Artifact]) -> Predictions:
     names = tuple(name.removeprefix("label:") for name in known)
     probabilities = [table.select([f"prob:{name}" for name in names]).to_numpy() for table in tables]
     return Predictions(
-        _model_names(artifacts),
+        tuple(model_names(artifacts)),
         names,
         first["stay_id"].to_numpy(),
         first["subject_id"].to_numpy(),
@@ -117,12 +117,6 @@ def _check_same(one: Artifact, first: pl.DataFrame, other: Artifact, table: pl.D
             f"fuse/{one.id} and fuse/{other.id} {rule}, so they cannot be compared",
             hint="train both on one preprocess artifact: fusionctl fuse --preprocess ID, then evaluate again",
         )
-
-
-def _model_names(artifacts: Sequence[Artifact]) -> tuple[str, ...]:
-    """A model is called after its fusion; two of the same fusion also after their artifacts."""
-    fusions = [str(artifact.setting("fusion")) for artifact in artifacts]
-    return tuple(f if fusions.count(f) == 1 else f"{f} {a.id[:6]}" for f, a in zip(fusions, artifacts, strict=True))
 
 
 def evaluate(

@@ -45,7 +45,7 @@ def run(draft: Draft, settings: ExtractSettings, inputs: Mapping[str, Any], *, r
     """Write stays, events, diagnoses, films and the attrition of each.
 
     Args:
-        draft: receives the files; `facts` gets "layout", "layout_evidence" and "sensitivity".
+        draft: receives the files; `facts` gets "layout", "layout_evidence", "sources" and "sensitivity".
         settings: the protocol.
         inputs: "mimic_root" and "cxr_root", which may be None.
         runtime: jobs and progress.
@@ -58,7 +58,10 @@ def run(draft: Draft, settings: ExtractSettings, inputs: Mapping[str, Any], *, r
     layout = mimic.find_layout(mimic_root)
     paths = layout.paths | (mimic.find_films(cxr_root) if cxr_root else {})
     opened = {name: tables.open_table(path, mimic.COLUMNS[name]) for name, path in paths.items()}
-    draft.facts["sensitivity"] = mimic.sensitivity(*(root for root in (mimic_root, cxr_root) if root))
+    roots = {"mimic_root": mimic_root, "cxr_root": cxr_root}
+    said = settings.sensitivity
+    sources = {name: mimic.sensitivity(root) if said == "auto" else said for name, root in roots.items() if root}
+    draft.facts |= {"sources": sources, "sensitivity": mimic.strictest(sources.values())}
     with ThreadPoolExecutor(runtime.jobs, "records") as pool:
         stays, cohort, version = _stays(opened, layout, pool)
         draft.facts |= {"layout": version, "layout_evidence": layout.evidence}

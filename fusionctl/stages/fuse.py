@@ -37,8 +37,7 @@ def run(draft: Draft, settings: FuseSettings, inputs: Mapping[str, Any], *, runt
         Interrupted: a signal came; the same call goes on from the checkpoint.
     """
     data = StayData.open(inputs["preprocess"].path)
-    guards.check_patients_split(data.subject_id, data.split)
-    guards.check_no_future(data.last_event_hours, data.film_hours, data.window_hours)
+    guards.check_preprocessed(inputs["preprocess"].path)
     rows = np.flatnonzero(data.split != "train")
     if settings.fusion == "trees":
         logits, facts = _trees(data, rows, runtime)

@@ -11,7 +11,7 @@ import torch
 from fusionctl import loop
 from fusionctl.checkpoint import CHECKPOINT, write_weights
 from fusionctl.data import guards
-from fusionctl.data.batch import StayData, collate
+from fusionctl.data.batch import N_VALUE_COLUMNS, StayData, collate
 from fusionctl.fusion.unimodal import EhrOnly
 from fusionctl.models.ehr import EhrEncoder
 from fusionctl.settings import PretrainEhrSettings, Runtime
@@ -26,11 +26,15 @@ def run(draft: Draft, settings: PretrainEhrSettings, inputs: Mapping[str, Any], 
         Interrupted: a signal came; the same call goes on from the checkpoint.
     """
     data = StayData.open(inputs["preprocess"].path)
-    guards.check_patients_split(data.subject_id, data.split)
-    guards.check_no_future(data.last_event_hours, data.film_hours, data.window_hours)
+    guards.check_preprocessed(inputs["preprocess"].path)
     torch.manual_seed(loop.mix(runtime.seed))
     encoder = EhrEncoder(
-        n_outputs=len(data.label_names), hidden=settings.hidden, dropout=settings.dropout, pool=settings.pool
+        n_outputs=len(data.label_names),
+        hidden=settings.hidden,
+        dropout=settings.dropout,
+        pool=settings.pool,
+        n_running=N_VALUE_COLUMNS if settings.running else 0,
+        input_dropout=settings.input_dropout,
     )
     model = EhrOnly(encoder, None, len(data.label_names), options={})
     read = partial(collate, data, films=False)

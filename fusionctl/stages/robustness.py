@@ -28,7 +28,7 @@ from fusionctl.errors import InputError, UsageError
 from fusionctl.noise import Noise, NoiseStats, estimate, parse_levels
 from fusionctl.noise_figure import draw
 from fusionctl.settings import RobustnessSettings, Runtime
-from fusionctl.workdir import Artifact, Draft
+from fusionctl.workdir import Artifact, Draft, model_names
 
 log = logging.getLogger("fusionctl")
 
@@ -97,12 +97,6 @@ def _check_models(artifacts: Sequence[Artifact], preprocess: Artifact) -> None:
                 f"fuse/{artifact.id} was trained on preprocess/{source}, not on preprocess/{preprocess.id}",
                 hint=f"choose its data: fusionctl robustness --preprocess {source}",
             )
-
-
-def model_names(artifacts: Sequence[Artifact]) -> list[str]:
-    """A model is called after its fusion; two of the same fusion also after their artifacts."""
-    fusions = [str(artifact.setting("fusion")) for artifact in artifacts]
-    return [f if fusions.count(f) == 1 else f"{f} {a.id[:6]}" for f, a in zip(fusions, artifacts, strict=True)]
 
 
 def _ids(names: Sequence[str], artifacts: Sequence[Artifact]) -> dict[str, str]:

@@ -111,6 +111,7 @@ def test_v3_and_synthetic_are_said(tmp_path):
         (folder / "SYNTHETIC.txt").write_text("")
     facts = run(root, tmp_path / "out").facts
     assert (facts["layout"], facts["sensitivity"]) == ("v3", "synthetic")
+    assert set(facts["sources"].values()) == {"synthetic"}
 
 
 def test_stays_without_events_leave_with_their_diagnoses(tmp_path):
