@@ -50,7 +50,7 @@ def parameter(name: str, kind: Any, help: str, *names: str, panel: str | None = 
     """One keyword-only Typer option; None means not given, so that other sources can fill it."""
     flag = "--" + name.replace("_", "-")
     environment = f"FUSIONCTL_{name.upper()}" if name in COMMON_DEFAULTS else None
-    declared = names or ((f"{flag}/--no-{flag[2:]}",) if name == "clahe" else (flag,))
+    declared = names or ((f"{flag}/--no-{flag[2:]}",) if kind is bool and name not in COMMON_HELP else (flag,))
     info = typer.Option(
         *declared, help=help, envvar=environment, show_envvar=False, show_default=False, rich_help_panel=panel
     )

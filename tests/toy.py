@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,8 @@ import polars as pl
 from fusionctl.data.variables import CHEXPERT_LABELS, VARIABLES
 
 SIDE = 40
+INTIME = datetime(2150, 1, 1)
+FILM_HOURS = 20.0
 
 
 def write_preprocessed(path: Path, *, stays: int = 48, seed: int = 0, films: bool = True, known: float = 1.0) -> Path:
@@ -39,7 +42,8 @@ def write_preprocessed(path: Path, *, stays: int = 48, seed: int = 0, films: boo
             "window_hours": np.full(stays, 48.0),
             "last_event_hours": np.full(stays, 47.0),
             "film": film,
-            "film_hours": np.where(has_film, 20.0, np.nan),
+            "intime": [INTIME] * stays,
+            "film_hours": np.where(has_film, FILM_HOURS, np.nan),
             "age": np.full(stays, 60.0),
             "mortality": np.where(rng.random(stays) < known, label, np.nan).astype(np.float32),
         }
@@ -51,7 +55,8 @@ def write_preprocessed(path: Path, *, stays: int = 48, seed: int = 0, films: boo
     labels = {name: np.full(len(of_film), np.nan, np.float32) for name in CHEXPERT_LABELS}
     labels["Pneumonia"], labels["No Finding"] = of_film, 1 - of_film
     facts = {"film": np.arange(len(of_film), dtype=np.int32), "subject_id": samples["subject_id"].to_numpy()[has_film]}
-    table = pl.DataFrame({**facts, "split": splits[has_film].tolist(), **labels})
+    times = pl.Series([INTIME + timedelta(hours=FILM_HOURS)] * len(of_film), dtype=pl.Datetime("us"))
+    table = pl.DataFrame({"study_time": times, **facts, "split": splits[has_film].tolist(), **labels})
     table.write_parquet(path / "films.parquet")
     continuous = np.array([not v.is_categorical for v in VARIABLES])
     train = values[np.repeat(splits == "train", n_rows)].astype(np.float64)
