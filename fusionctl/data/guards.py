@@ -40,7 +40,8 @@ def check_preprocessed(folder: Path) -> None:
     film_hours = np.full(len(samples), np.nan)
     since_intime = study_time - samples["intime"].to_numpy()[film_of >= 0]
     film_hours[film_of >= 0] = since_intime / np.timedelta64(3600, "s")
-    check_no_future(samples["last_event_hours"], film_hours, samples["window_hours"])
+    for hours in (film_hours, samples["film_hours"]):  # the time in the study's own record, and the one written
+        check_no_future(samples["last_event_hours"], hours, samples["window_hours"])
     unpaired = np.ones(len(films), dtype=bool)
     unpaired[film_of[film_of >= 0]] = False
     check_pretraining_films(films["split"].to_numpy()[unpaired])
