@@ -28,6 +28,7 @@ def folder(tmp_path):
             "n_rows": np.full(5, 2, np.int32),
             "window_hours": np.full(5, 4.0),
             "last_event_hours": [4.0, 3.0, 0.0, 1.0, 2.0],
+            "film_hours": [4.0, np.nan, np.nan, np.nan, 1.0],
             "film": np.array([0, -1, -1, -1, 2], np.int32),
             "intime": [INTIME] * 5,
         }
@@ -147,3 +148,9 @@ def test_pretraining_films():
     guards.check_pretraining_films(np.array([], dtype=str))
     with pytest.raises(LeakError, match="2 of 3 films for pretraining belong to validation or test patients"):
         guards.check_pretraining_films(np.array(["train", "val", "test"]))
+
+
+def test_a_recorded_film_time_after_the_prediction_time(folder):
+    change(folder, "samples.parquet", film_hours=[4.0, np.nan, np.nan, np.nan, 5.0])
+    with pytest.raises(LeakError, match="1 of 5 stays have a film after the time of prediction"):
+        guards.check_preprocessed(folder)
