@@ -145,16 +145,16 @@ class Runtime:
 _SMALL: dict[str, dict[str, Any]] = {
     # Chosen by cross-validation over the training and validation patients of an open set of 3,600 stays.
     "pretrain-ehr": {
-        **{"epochs": 25, "patience": 10, "batch_size": 64, "lr": 3e-4, "grad_clip": 1.0},
-        **{"dropout": 0.5, "input_dropout": 0.3, "running": True},
+        **{"epochs": 30, "patience": 12, "batch_size": 64, "lr": 3e-4, "grad_clip": 1.0},
+        **{"hidden": 64, "dropout": 0.5, "input_dropout": 0.5, "running": True},
     },
     "pretrain-cxr": {"epochs": 5, "batch_size": 32, "arch": "resnet18", "input_size": 96, "augment": 0.3},
-    "fuse": {"epochs": 6, "patience": 3, "batch_size": 32},
+    "fuse": {"epochs": 8, "patience": 4},
 }
 _DEMO: dict[str, dict[str, Any]] = {
-    "pretrain-ehr": {**_SMALL["pretrain-ehr"], "epochs": 12, "hidden": 64},
+    "pretrain-ehr": {**_SMALL["pretrain-ehr"], "epochs": 15},
     "pretrain-cxr": {**_SMALL["pretrain-cxr"], "epochs": 3, "input_size": 64},
-    "fuse": {**_SMALL["fuse"], "epochs": 3},
+    "fuse": {"epochs": 3, "batch_size": 32},
     "robustness": {"noise": "0.2:0.6:0.2"},
 }
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {"paper": {}, "small": _SMALL, "demo": _DEMO}
