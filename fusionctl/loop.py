@@ -113,6 +113,24 @@ def summary(model: nn.Module, history: Sequence[Record], results: Mapping[str, M
     }
 
 
+def fit(folder: Path, model: nn.Module, collate: Collate, **arguments: Any) -> list[Record]:
+    """Train as `train` does, with the checkpoint in a folder, and write history.jsonl there.
+
+    Args:
+        folder: draft of the artifact. The checkpoint stays there until its weights are written and the caller removes
+            it: a kill in between costs nothing.
+        model: see `train`.
+        collate: see `train`.
+        arguments: the others of `train`.
+
+    Returns:
+        All records.
+    """
+    history = list(train(model, collate, checkpoint=folder / files.CHECKPOINT, **arguments))
+    (folder / "history.jsonl").write_text(history_lines(history), encoding="utf-8")
+    return history
+
+
 def train(
     model: nn.Module,
     collate: Collate,

@@ -107,7 +107,9 @@ def test_a_stage_reruns_alone_and_gives_the_same_bytes(tree, finished):
         values = {n: e["value"] for n, e in before.manifest["settings"].items() if e["source"] != "default"}
         for setting, value in values.items():
             flag = setting.replace("_", "-")
-            flags += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+            flags += (
+                [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+            )
         result = call(name, "--work-dir", work.root, "--jobs", 1, "--force", *flags)
         assert result.exit_code == 0, result.output
         after = work.artifacts(name)

@@ -72,7 +72,8 @@ def cache_films(
     needed, free = len(paths) * size * size, shutil.disk_usage(target.parent).free
     if needed > free:  # better now than after an hour
         raise FusionctlError(
-            f"{target}: {len(paths)} films of {size} x {size} need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            f"{target}: {len(paths)} films of {size} x {size} need {needed / 1e6:,.0f} MB, "
+            f"{free / 1e6:,.0f} MB are free",
             hint="free space, choose another --work-dir, or a smaller --film-size",
         )
     allowed, reasons = int(max_bad * len(paths) + 1e-9), list[str | None]()
@@ -207,10 +208,16 @@ def _check_bad(
     bad = [i for i, reason in enumerate(reasons) if reason is not None]
     if len(bad) > allowed:
         raise InputError(
-            f"{root / paths[bad[0]]}: film {reasons[bad[0]]} ({len(bad)} bad among the first {len(reasons)} of "
-            f"{len(paths)} films, --max-bad-films {max_bad:g} allows {allowed})",
+            f"{root / _unnamed(paths[bad[0]])}: film {reasons[bad[0]]} ({len(bad)} bad among the first {len(reasons)} "
+            f"of {len(paths)} films, --max-bad-films {max_bad:g} allows {allowed})",
             hint="download the film again, or treat some films as absent with --max-bad-films, say 0.01",
         )
+
+
+def _unnamed(path: str) -> str:
+    """The path with the patient's folder as a pattern: `ls` finds the film, and a message holds no patient's id."""
+    parts = PurePosixPath(path).parts
+    return str(PurePosixPath(*parts[:2], f"{parts[1]}*", *parts[3:])) if len(parts) == 5 else path
 
 
 def _log_bad(paths: Sequence[str], reasons: Sequence[str | None]) -> None:

@@ -225,7 +225,7 @@ def _find_table(root: Path, table: str) -> Path:
 
 
 def _near_hint(wanted: str, names: list[str], option: str) -> str:
-    near = difflib.get_close_matches(wanted, names, n=1)
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.85)
     looks = f"{near[0]} looks like it: give it its released name, or " if near else ""
     return f"{looks}get the table from PhysioNet, or check {option}"
 

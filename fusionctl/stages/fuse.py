@@ -64,22 +64,19 @@ def _network(
     model = fusion.build(settings.fusion, ehr, cxr, len(data.label_names), options={"dropout": settings.dropout})
     batches = partial(collate, data, films="cxr" in method.modalities)
     val_rows = data.rows_of("val", with_film=method.needs_film)
-    history = list(
-        loop.train(
-            model,
-            batches,
-            train_rows=data.rows_of("train", with_film=method.needs_film),
-            val_rows=val_rows,
-            val_labels=data.labels[val_rows],
-            **settings.training(),
-            seed=runtime.seed,
-            device=runtime.device,
-            checkpoint=draft.file(CHECKPOINT),
-            progress=runtime.progress,
-        )
+    history = loop.fit(
+        draft.path,
+        model,
+        batches,
+        train_rows=data.rows_of("train", with_film=method.needs_film),
+        val_rows=val_rows,
+        val_labels=data.labels[val_rows],
+        **settings.training(),
+        seed=runtime.seed,
+        device=runtime.device,
+        progress=runtime.progress,
     )
     fusion.save(draft.file("weights.safetensors"), model)
-    draft.file("history.jsonl").write_text(loop.history_lines(history), encoding="utf-8")
     logits = loop.predict(model, batches, rows, batch_size=settings.batch_size, device=runtime.device)
     return logits, loop.summary(model, history, {})
 

@@ -49,22 +49,19 @@ def run(draft: Draft, settings: PretrainCxrSettings, inputs: Mapping[str, Any], 
         settings.arch, len(data.label_names), input_size=settings.input_size, magnitude=settings.augment
     )
     model, read = _Radiology(encoder), partial(collate_films, data)
-    history = list(
-        loop.train(
-            model,
-            read,
-            train_rows=train_rows,
-            val_rows=val_rows,
-            val_labels=data.labels[val_rows],
-            **settings.training(),
-            seed=runtime.seed,
-            device=runtime.device,
-            checkpoint=draft.file(CHECKPOINT),
-            progress=runtime.progress,
-        )
+    history = loop.fit(
+        draft.path,
+        model,
+        read,
+        train_rows=train_rows,
+        val_rows=val_rows,
+        val_labels=data.labels[val_rows],
+        **settings.training(),
+        seed=runtime.seed,
+        device=runtime.device,
+        progress=runtime.progress,
     )
     write_weights(draft.file("weights.safetensors"), encoder, config=encoder.config)
-    draft.file("history.jsonl").write_text(loop.history_lines(history), encoding="utf-8")
     logits = loop.predict(model, read, val_rows, batch_size=settings.batch_size, device=runtime.device)
     results = {"val": loop.score(logits, data.labels[val_rows])}
     draft.write_json("metrics.json", loop.summary(encoder, history, results))

@@ -39,22 +39,19 @@ def run(draft: Draft, settings: PretrainEhrSettings, inputs: Mapping[str, Any], 
     model = EhrOnly(encoder, None, len(data.label_names), options={})
     read = partial(collate, data, films=False)
     rows = {split: data.rows_of(split) for split in ("train", "val", "test")}
-    history = list(
-        loop.train(
-            model,
-            read,
-            train_rows=rows["train"],
-            val_rows=rows["val"],
-            val_labels=data.labels[rows["val"]],
-            **settings.training(),
-            seed=runtime.seed,
-            device=runtime.device,
-            checkpoint=draft.file(CHECKPOINT),
-            progress=runtime.progress,
-        )
+    history = loop.fit(
+        draft.path,
+        model,
+        read,
+        train_rows=rows["train"],
+        val_rows=rows["val"],
+        val_labels=data.labels[rows["val"]],
+        **settings.training(),
+        seed=runtime.seed,
+        device=runtime.device,
+        progress=runtime.progress,
     )
     write_weights(draft.file("weights.safetensors"), encoder, config=encoder.config)
-    draft.file("history.jsonl").write_text(loop.history_lines(history), encoding="utf-8")
     results = {}
     for split in ("val", "test"):
         logits = loop.predict(model, read, rows[split], batch_size=settings.batch_size, device=runtime.device)

@@ -428,3 +428,12 @@ def test_what_a_killed_run_left_is_replaced(tmp_path):
     (tmp_path / ".synth.partial/mimic-iv").mkdir(parents=True)
     synth.write_tree(tmp_path, stays=2, layout="v2", seed=0, films=False)
     assert [path.name for path in tmp_path.iterdir()] == ["mimic-iv"]
+
+
+def test_only_version_3_has_patients_of_2020_and_later(tmp_path):
+    groups = {}
+    for layout in ("v2", "v3"):
+        synth.write_tree(tmp_path / layout, stays=150, layout=layout, seed=0, films=False)
+        patients = pl.read_csv(tmp_path / layout / "mimic-iv/hosp/patients.csv.gz")
+        groups[layout] = set(patients["anchor_year_group"])
+    assert groups["v3"] - groups["v2"] == {"2020 - 2022"}

@@ -13,7 +13,9 @@ SAME_PATIENT_RATE = 0.22  # stays that belong to the patient of the stay before 
 SAME_ADMISSION_RATE = 0.35  # of those, stays of the same admission
 MEDIAN_LOS_HOURS = 80.0
 DEATH_IN_UNIT_RATE = 0.75  # the other deaths happen on the ward, up to three days later
-_ERAS = ((2008, 0.12), (2011, 0.37), (2014, 0.36), (2017, 0.15))  # first year of the anchor year group, share
+# First year of the anchor year group, share of the patients. Only v3 has patients of 2020 - 2022.
+_ERAS = ((2008, 0.12), (2011, 0.37), (2014, 0.36), (2017, 0.15))
+_ERAS_V3 = ((2008, 0.12), (2011, 0.37), (2014, 0.36), (2017, 0.09), (2020, 0.06))
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Cohort:
         return np.flatnonzero(np.append(np.diff(self.patient) > 0, True))
 
 
-def build_cohort(latents: Latents, seed: int) -> Cohort:
+def build_cohort(latents: Latents, seed: int, *, layout: str = "v2") -> Cohort:
     """Group stays into admissions and patients and lay them out in time; only a patient's last stay can end in death.
 
     The outcome is drawn before the grouping, and earlier stays are filled with survivors, so the grouping leaves the
@@ -72,7 +74,8 @@ def build_cohort(latents: Latents, seed: int) -> Cohort:
     people = int(patient[-1]) + 1
 
     anchor_year = rng.integers(2110, 2200, people)[patient]
-    era = rng.choice([year for year, _ in _ERAS], people, p=[share for _, share in _ERAS])[patient]
+    eras = _ERAS_V3 if layout == "v3" else _ERAS
+    era = rng.choice([year for year, _ in eras], people, p=[share for _, share in eras])[patient]
     offset, los, lead, tail = _timeline(latents, same_patient, same_admission, rng)
     intime = (anchor_year - 1970).astype("datetime64[Y]").astype("datetime64[s]").astype(np.int64) + offset
     outtime = intime + los

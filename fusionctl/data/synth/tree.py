@@ -44,7 +44,7 @@ def write_tree(out: Path, *, stays: int, layout: Layout, seed: int, films: bool 
     if stays < 1:
         raise UsageError(f"stays must be 1 or more, got {stays}", hint="use --stays 100")
     _check_seed(seed)
-    cohort = build_cohort(draw_latents(stays, seed), seed)
+    cohort = build_cohort(draw_latents(stays, seed), seed, layout=layout)
     with _staged(out) as staging:
         mimic = staging / MIMIC
         _write_marker(mimic, layout, seed, stays)
