@@ -34,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with locals may hold rows of patients
 )
 
+DEMO_STAYS = 1200  # enough for a network to learn something in a few minutes on two cores
 SETTINGS = {name: stage.settings for name, stage in STAGES.items()}
 
 
@@ -104,7 +105,7 @@ def _demo(values: dict[str, Any]) -> None:
         shutil.rmtree(raw, ignore_errors=True)
         partial = raw.with_name("raw.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        synth.write_tree(partial, stays=values["stays"] or 600, layout="v2", seed=values["seed"] or 0)
+        synth.write_tree(partial, stays=values["stays"] or DEMO_STAYS, layout="v2", seed=values["seed"] or 0)
         partial.rename(raw)
     roots = {"mimic_root": raw / "mimic-iv", "cxr_root": raw / "mimic-cxr-jpg"}
     work = {"work_dir": (values["work_dir"] or Path("demo")) / "work", "preset": values["preset"] or "demo"}
@@ -180,11 +181,12 @@ def _add_commands() -> None:
         parameter("set", list[str], "STAGE.NAME=VALUE: any setting of any stage; may be repeated"),
     ]
     stays = parameter("stays", int, "number of synthetic ICU stays (default: 600)")
+    demo_stays = parameter("stays", int, f"number of synthetic ICU stays (default: {DEMO_STAYS})")
     app.command("run", help="Run all stages in order, from raw files to the report.")(
         command_with(_run, [*run, *common_parameters(both)])
     )
     app.command("demo", help="Run everything on synthetic data, on a CPU, in minutes.")(
-        command_with(_demo, [stays, *run, *common_parameters(())])
+        command_with(_demo, [demo_stays, *run, *common_parameters(())])
     )
     synth = [
         parameter("out", Path, "empty or new folder to write into"),

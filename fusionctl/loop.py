@@ -72,7 +72,7 @@ def score(
 ) -> dict[str, float]:
     """Loss, and AUROC and AUPRC averaged over the labels that have both classes; NaN if none has.
 
-    Rows without a prediction (NaN) are left out.
+    Rows without a prediction (NaN) are left out; where no row is left, all is NaN.
 
     Args:
         logits: (N, K).
@@ -80,6 +80,8 @@ def score(
         loss: of (logits, labels).
     """
     predicted = ~np.isnan(logits).any(axis=1)
+    if not predicted.any():
+        return dict.fromkeys(("loss", "auroc", "auprc"), math.nan)
     logits, labels = logits[predicted], labels[predicted]
     areas = [(metrics.auroc(y, s), metrics.auprc(y, s)) for y, s in zip(labels.T, logits.T, strict=True)]
     defined = np.array([pair for pair in areas if not math.isnan(pair[0])]).reshape(-1, 2)
@@ -157,7 +159,7 @@ def train(
         model: takes a batch, returns an `Output`.
         collate: reads the batch of some rows.
         train_rows: rows to learn from, each once an epoch, in an order drawn anew.
-        val_rows: (N,) rows to choose the epoch by.
+        val_rows: (N,) rows to choose the epoch by; without any (a tiny data set) the last epoch is the one.
         val_labels: (N, K) their labels.
         epochs: most epochs.
         batch_size: rows per step; the last step of an epoch may have fewer.
@@ -177,13 +179,12 @@ def train(
         val_auprc (None where undefined), lr, best (it is better than all before).
 
     Raises:
-        InputError: there is nothing to train on or to validate on.
+        InputError: there is nothing to train on.
         Interrupted: SIGTERM or SIGUSR1 came; the checkpoint is saved.
         FusionctlError: the loss is no longer finite.
     """
-    for name, rows in (("training", train_rows), ("validation", val_rows)):
-        if not len(rows):
-            raise InputError(f"there is no row for {name}", hint="the data set is too small or has no such rows")
+    if not len(train_rows):
+        raise InputError("there is no row to train on", hint="the data set is too small or has no such rows")
     model.to(device)
     run = TrainingState(
         model, lr=lr, weight_decay=weight_decay, monitor=usable_monitor(monitor, val_labels), path=checkpoint

@@ -23,6 +23,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 # The reference's schedule: half the rate after ten epochs without a lower validation loss.
 PLATEAU_FACTOR = 0.5
 PLATEAU_PATIENCE = 10
+LAST_EPOCH = "last epoch"
 MONITORS = {"val_auroc": 1.0, "val_auprc": 1.0, "val_loss": -1.0}
 
 
@@ -76,14 +77,14 @@ class TrainingState:
                 hint="lower --lr or bound the gradient: --grad-clip 1",
             )
         values = {"train_loss": train_loss, **{f"val_{name}": value for name, value in scores.items()}, "lr": lr}
-        achieved = MONITORS[self.monitor] * values[self.monitor]
+        achieved = self.epoch if self.monitor == LAST_EPOCH else MONITORS[self.monitor] * values[self.monitor]
         better = achieved > self.best_score or not self.best
         if better:
             self.best_score, self.best_epoch = achieved, self.epoch
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
         record: Record = {n: None if math.isnan(v) else v for n, v in values.items()}
         record = {"epoch": self.epoch, **record, "best": better}
-        self.schedule.step(scores["loss"])
+        self.schedule.step(train_loss if math.isnan(scores["loss"]) else scores["loss"])
         self.history.append(record)
         self.step = 0
         self.loss_sum.zero_()
@@ -136,6 +137,9 @@ def usable_monitor(monitor: str, labels: npt.NDArray[np.float32]) -> str:
     """The metric to choose the best epoch by: the loss where no validation label has both classes."""
     if monitor not in MONITORS:
         raise ValueError(f"monitor must be one of {', '.join(MONITORS)}; got {monitor!r}")
+    if not len(labels):
+        log.warning("no row for validation: the last epoch is kept, and nothing guards against overfitting")
+        return LAST_EPOCH
     if any((column == 1).any() and (column == 0).any() for column in labels.T):
         return monitor
     log.warning("the validation rows hold one class only: the best epoch is the one of the lowest validation loss")

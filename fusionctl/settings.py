@@ -154,7 +154,7 @@ _SMALL: dict[str, dict[str, Any]] = {
 _DEMO: dict[str, dict[str, Any]] = {
     "pretrain-ehr": {**_SMALL["pretrain-ehr"], "epochs": 15},
     "pretrain-cxr": {**_SMALL["pretrain-cxr"], "epochs": 3, "input_size": 64},
-    "fuse": {"epochs": 3, "batch_size": 32},
+    "fuse": {"epochs": 6, "patience": 4},
     "robustness": {"noise": "0.2:0.6:0.2"},
 }
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {"paper": {}, "small": _SMALL, "demo": _DEMO}

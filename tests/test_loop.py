@@ -176,11 +176,18 @@ def test_validation_rows_of_one_class_fall_back_to_the_loss(data, caplog):
     assert "NaN" not in loop.history_lines(history)
 
 
-def test_nothing_to_train_or_validate_on(data):
-    with pytest.raises(InputError, match="there is no row for training"):
+def test_nothing_to_train_on(data):
+    with pytest.raises(InputError, match="there is no row to train on"):
         list(run(make(data), data, train_rows=np.array([], dtype=np.int64)))
-    with pytest.raises(InputError, match="there is no row for validation"):
-        list(run(make(data), data, val_rows=np.array([], dtype=np.int64)))
+
+
+def test_without_validation_rows_the_last_epoch_is_kept(data, caplog):
+    none = np.array([], dtype=np.int64)
+    model = make(data)
+    history = list(run(model, data, val_rows=none, val_labels=data.labels[none]))
+    assert [record["best"] for record in history] == [True] * len(history)
+    assert all(record["val_loss"] is None for record in history)
+    assert "the last epoch is kept" in caplog.text
 
 
 def test_a_diverging_run_says_what_to_change(data):
