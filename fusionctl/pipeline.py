@@ -78,10 +78,9 @@ def plan(
     Raises:
         InputError: a raw root is missing or unreadable.
     """
-    used = {name: roots[name] for name in stage.roots if roots.get(name) is not None}
-    raw = {name: _raw_identity(name, path) for name, path in used.items() if path is not None}
-    kept = {name: path for name, path in used.items() if path is not None}
-    return Plan(stage=stage, settings=settings, inputs=inputs, roots=kept, raw=raw, runtime=runtime)
+    used = {name: path for name in stage.roots if (path := roots.get(name)) is not None}
+    raw = {name: _raw_identity(name, path) for name, path in used.items()}
+    return Plan(stage=stage, settings=settings, inputs=inputs, roots=used, raw=raw, runtime=runtime)
 
 
 def _raw_identity(name: str, path: Path) -> dict[str, Any]:

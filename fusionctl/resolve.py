@@ -106,7 +106,7 @@ def _only(fitting: list[Artifact], name: str, stage: Stage, task: str | None, *,
     raise InputError(
         f"{stage.name} found {len(fitting)} artifacts of {name} and does not guess between them:\n"
         + differences(fitting),
-        hint=f"choose one with --{name} ID, or remove old ones with: fusionctl clean",
+        hint=f"choose with --{name} ID, or remove the folder that you no longer want: work-dir/{name}/ID",
     )
 
 
