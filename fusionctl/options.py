@@ -51,8 +51,15 @@ def parameter(name: str, kind: Any, help: str, *names: str, panel: str | None = 
     flag = "--" + name.replace("_", "-")
     environment = f"FUSIONCTL_{name.upper()}" if name in COMMON_DEFAULTS else None
     declared = names or ((f"{flag}/--no-{flag[2:]}",) if kind is bool and name not in COMMON_HELP else (flag,))
+    # readable: a folder that may not be read is missing input (exit code 3), not wrong usage; it is checked on opening.
     info = typer.Option(
-        *declared, help=help, envvar=environment, show_envvar=False, show_default=False, rich_help_panel=panel
+        *declared,
+        help=help,
+        envvar=environment,
+        readable=False,
+        show_envvar=False,
+        show_default=False,
+        rich_help_panel=panel,
     )
     default = False if kind is bool and name in COMMON_HELP else None
     annotation: Any = Annotated[kind if default is False else kind | None, info]
