@@ -100,15 +100,16 @@ def _run(values: dict[str, Any]) -> None:
 def _demo(values: dict[str, Any]) -> None:
     from fusionctl.data import synth
 
-    raw = (values["work_dir"] or Path("demo")) / "raw"
-    if not (raw / "mimic-cxr-jpg").is_dir():
-        shutil.rmtree(raw, ignore_errors=True)
-        partial = raw.with_name("raw.partial")
+    folder = values["work_dir"] or Path("demo")
+    stays, seed = values["stays"] or DEMO_STAYS, values["seed"] or 0
+    raw = folder / f"raw-{stays}-{seed}"
+    if not raw.is_dir():
+        partial = raw.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        synth.write_tree(partial, stays=values["stays"] or DEMO_STAYS, layout="v2", seed=values["seed"] or 0)
+        synth.write_tree(partial, stays=stays, layout="v2", seed=seed)
         partial.rename(raw)
     roots = {"mimic_root": raw / "mimic-iv", "cxr_root": raw / "mimic-cxr-jpg"}
-    work = {"work_dir": (values["work_dir"] or Path("demo")) / "work", "preset": values["preset"] or "demo"}
+    work = {"work_dir": folder / "work", "preset": values["preset"] or "demo"}
     _run({**values, **roots, **work})
 
 

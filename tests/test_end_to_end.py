@@ -1,8 +1,10 @@
 """The whole pipeline through the command line, on a tiny synthetic tree, and each stage again alone."""
 
+import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -169,3 +171,41 @@ def test_a_killed_run_leaves_nothing_visible_and_the_rerun_finishes(tree, tmp_pa
     assert call(*arguments).exit_code == 0
     assert len(Work(tmp_path).artifacts("extract")) == 1
     assert Work(tmp_path).leftovers() == []
+
+
+def test_the_demo_makes_its_own_data_once_a_size(tmp_path):
+    for stays in (20, 20, 30):
+        result = call("demo", "--work-dir", tmp_path / "demo", "--stays", stays, "--dry-run")
+        assert result.exit_code == 0, result.output
+        assert "report: would run" in result.stderr
+    assert sorted(p.name for p in (tmp_path / "demo").iterdir()) == ["raw-20-0", "raw-30-0"]
+
+
+def rewrite(path, change):
+    path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes())), 1))
+
+
+DAMAGE = {
+    "missing table": ("icu/icustays", lambda p: p.unlink(), "table icustays is missing"),
+    "renamed column": ("icu/icustays", lambda p: rewrite(p, lambda t: t.replace(b"intime", b"in_time", 1)), "'intime'"),
+    "truncated": ("hosp/labevents", lambda p: p.write_bytes(p.read_bytes()[:9999]), "ends in the middle"),
+    "another encoding": ("hosp/admissions", lambda p: rewrite(p, lambda t: t.replace(b"ENGLISH", b"\xe9", 3)), "UTF-8"),
+    "text for a number": (
+        "hosp/patients",
+        lambda p: rewrite(p, lambda t: t.replace(b",F,", b",F,old", 1)),
+        "anchor_age",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_bad_input_is_one_clear_error_and_nothing_is_left(tree, tmp_path, kind):
+    table, damage, words = DAMAGE[kind]
+    root = shutil.copytree(tree / "mimic-iv", tmp_path / "mimic-iv")
+    damage(root / f"{table}.csv.gz")
+    result = call("preprocess", "--mimic-root", root, "--work-dir", tmp_path / "work", "--jobs", 1)
+    assert result.exit_code == 3, result.output
+    assert table.split("/")[1] in result.stderr and words in result.stderr and "  -> " in result.stderr
+    assert "Traceback" not in result.output
+    assert Work(tmp_path / "work").artifacts("extract") == []
+    assert Work(tmp_path / "work").leftovers() == []
