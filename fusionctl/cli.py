@@ -34,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with locals may hold rows of patients
 )
 
-DEMO_STAYS = 1200  # enough for a network to learn something in a few minutes on two cores
+DEMO_STAYS = 1500  # enough for a network to learn something in a few minutes on two cores
 SETTINGS = {name: stage.settings for name, stage in STAGES.items()}
 
 
