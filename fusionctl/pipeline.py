@@ -203,13 +203,14 @@ def _manifest(plan: Plan, draft: Draft, seconds: float) -> dict[str, Any]:
         "raw": plan.raw,
         "device": plan.runtime.device,
         "threads": plan.runtime.jobs,
-        "versions": {"fusionctl": __version__, "python": platform.python_version(), **_versions()},
+        "versions": _versions(),
         "sensitivity": _sensitivity(plan, draft),
     }
 
 
 def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in _VERSIONS}
+    own = {"fusionctl": __version__, "python": platform.python_version()}
+    return own | {name: metadata.version(name) for name in _VERSIONS}
 
 
 def _sensitivity(plan: Plan, draft: Draft) -> str:

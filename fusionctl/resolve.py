@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fusionctl.errors import InputError
-from fusionctl.stages import ENCODERS_OF, Stage
+from fusionctl.stages import ENCODERS_OF, WITHOUT_WEIGHTS, Stage
 from fusionctl.workdir import Artifact, Work
 
 Inputs = dict[str, Any]
@@ -114,7 +114,7 @@ def _one_per_model(fitting: list[Artifact], stage: Stage, task: str | None, mode
     by_model: dict[str, list[Artifact]] = {}
     for artifact in fitting:
         by_model.setdefault(str(artifact.setting("fusion")), []).append(artifact)
-    wanted = models or [m for m in by_model if stage.name != "robustness" or m != "trees"]
+    wanted = models or [m for m in by_model if stage.name != "robustness" or m not in WITHOUT_WEIGHTS]
     missing = [m for m in wanted if m not in by_model]
     if missing or not wanted:
         name = missing[0] if missing else "attention"

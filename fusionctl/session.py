@@ -6,19 +6,19 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fusionctl import pipeline, resolve
 from fusionctl.config import Sourced, collect
 from fusionctl.errors import InputError, UsageError
-from fusionctl.settings import Runtime
-from fusionctl.stages import ENCODERS_OF, STAGES
+from fusionctl.settings import Fusion, Runtime
+from fusionctl.stages import ENCODERS_OF, STAGES, WITHOUT_WEIGHTS
 from fusionctl.workdir import Artifact, Work
 
 log = logging.getLogger("fusionctl")
 
-MODELS = ("attention", "ehr", "cxr", "trees")
-WITHOUT_FILMS = ("ehr", "trees")
+MODELS: tuple[str, ...] = get_args(Fusion)
+WITHOUT_FILMS = tuple(m for m in MODELS if "pretrain-cxr" not in ENCODERS_OF.get(m, ("pretrain-cxr",)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Session:
             inputs = {n: made[n] for n in needed}
             made["fuse"].append(self._execute("fuse", inputs, self.settings("fuse", fusion=model)))
         made["evaluate"] = self._execute("evaluate", self._inputs("evaluate", made), self.settings("evaluate"))
-        networks = [a for a, m in zip(made["fuse"], chosen, strict=True) if m != "trees"]
+        networks = [a for a, m in zip(made["fuse"], chosen, strict=True) if m not in WITHOUT_WEIGHTS]
         inputs = {"preprocess": made["preprocess"], "fuse": networks}
         made["robustness"] = self._execute("robustness", inputs, self.settings("robustness")) if networks else None
         for name in ("pretrain-ehr", "pretrain-cxr"):

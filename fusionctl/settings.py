@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
+from fusionctl.errors import UsageError
+
 Task = Literal["mortality"]
 Protocol = Literal["paper"]
 Sensitivity = Literal["auto", "synthetic", "open", "credentialed"]
@@ -166,8 +168,6 @@ def check(settings: Any) -> None:
     Raises:
         UsageError: naming the option, the rule and the value received.
     """
-    from fusionctl.errors import UsageError
-
     hints = get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
         value, flag = getattr(settings, field.name), "--" + field.name.replace("_", "-")

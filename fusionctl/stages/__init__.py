@@ -128,3 +128,5 @@ STAGES: dict[str, Stage] = {
 
 # What each fusion reads besides the preprocessed data. A fusion that is not named here needs both encoders.
 ENCODERS_OF = {"ehr": ("pretrain-ehr",), "cxr": ("pretrain-cxr",), "trees": ()}
+# Models that are predictions only: no noisy input can be put through them later.
+WITHOUT_WEIGHTS = ("trees",)

@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 
 from fusionctl.data import synth
+from fusionctl.data.mimic import SYNTHETIC_MARKER
 from fusionctl.data.synth import items, tree
 from fusionctl.data.synth.cohort import build_cohort
 from fusionctl.data.synth.films import draw_findings
-from fusionctl.data.synth.layout import MARKER, header, table_path, tables
+from fusionctl.data.synth.layout import header, table_path, tables
 from fusionctl.data.synth.render import render
 from fusionctl.data.synth.signals import vital_signs
 from fusionctl.data.synth.story import STUDY_NOISE, draw_latents, film_severity_from_outcome, stream
@@ -117,7 +118,7 @@ def test_number_of_stays_is_exact_however_few(tmp_path, count, seed):
 
 def test_trees_say_that_they_are_synthetic(source):
     for root in ("mimic-iv", "mimic-cxr-jpg"):
-        assert "synthetic" in (source / root / MARKER).read_text()
+        assert "synthetic" in (source / root / SYNTHETIC_MARKER).read_text()
     assert sorted(path.name for path in source.iterdir()) == ["mimic-cxr-jpg", "mimic-iv"]
 
 
@@ -334,7 +335,7 @@ def test_films_for_the_stays_of_an_existing_tree(source, stays, tmp_path):
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["mimic-cxr-jpg"]
     root = tmp_path / "a/mimic-cxr-jpg"
-    assert (root / MARKER).is_file()
+    assert (root / SYNTHETIC_MARKER).is_file()
     metadata = read(root / "mimic-cxr-2.0.0-metadata.csv.gz")
     assert set(metadata["subject_id"]) <= set(stays["subject_id"]) and metadata.height > 40
 

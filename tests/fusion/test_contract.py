@@ -1,6 +1,7 @@
 """What every fusion method must do, over every entry of FUSIONS."""
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from fusionctl.data.batch import StayData, collate
 from fusionctl.errors import InputError, UsageError
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
+from fusionctl.settings import Fusion
+from fusionctl.stages import WITHOUT_WEIGHTS
 
 OPTIONS = {"dropout": 0.1}
 every_fusion = pytest.mark.parametrize("name", list(fusion.FUSIONS))
@@ -185,3 +188,7 @@ def test_a_batch_of_unknown_labels_has_no_loss_and_no_gradient():
     value = losses.bce(logit, torch.full((2, 1), float("nan")))
     value.backward()
     assert value.item() == 0 and not logit.grad.any()
+
+
+def test_every_fusion_can_be_asked_for_and_every_name_is_built():
+    assert {*fusion.FUSIONS, *WITHOUT_WEIGHTS} == set(get_args(Fusion))

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from fusionctl.data.synth.layout import CHEXPERT_LABELS, cxr_writer
+from fusionctl.data.synth.layout import cxr_writer
 from fusionctl.data.synth.render import COLUMNS, ROWS, Findings, encode, render
 from fusionctl.data.synth.story import STUDY_NOISE, Bools, Floats, Ints, sigmoid, stream
+from fusionctl.data.variables import CHEXPERT_LABELS
 
 HOUR = 3600
 WINDOW_HOURS = 48.0

@@ -14,31 +14,15 @@ from typing import Literal, Self
 
 import polars as pl
 
+from fusionctl.data.variables import CHEXPERT_LABELS
+
 Layout = Literal["v1", "v2", "v3"]
 LAYOUTS: tuple[Layout, ...] = ("v1", "v2", "v3")
 
-MARKER = "SYNTHETIC.txt"
 MARKER_TEXT = """This directory tree is synthetic. It was written by `fusionctl synth`.
 No row and no picture comes from a patient. Results on it say nothing about medicine.
 Made from layout {layout}, seed {seed}, {stays} stays.
 """
-
-CHEXPERT_LABELS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Enlarged Cardiomediastinum",
-    "Fracture",
-    "Lung Lesion",
-    "Lung Opacity",
-    "No Finding",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Pneumonia",
-    "Pneumothorax",
-    "Support Devices",
-)
 
 _HEADERS = {
     "patients": "subject_id gender anchor_age anchor_year anchor_year_group dod",

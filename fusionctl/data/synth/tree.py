@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fusionctl.data.mimic import SYNTHETIC_MARKER
 from fusionctl.data.synth import chart, labs, tables
 from fusionctl.data.synth.cohort import Cohort, build_cohort
 from fusionctl.data.synth.films import FIRST_FILM_YEAR, LAST_FILM_YEAR, FilmStays, write_film_tree
-from fusionctl.data.synth.layout import LAYOUTS, MARKER, MARKER_TEXT, Layout, open_table, write_table
+from fusionctl.data.synth.layout import LAYOUTS, MARKER_TEXT, Layout, open_table, write_table
 from fusionctl.data.synth.source import read_stays
 from fusionctl.data.synth.story import draw_latents, film_severity_from_outcome, stream
 from fusionctl.errors import FusionctlError, UsageError
@@ -121,7 +122,7 @@ def _write_cxr(root: Path, stays: FilmStays, layout: str, seed: int) -> None:
 
 def _write_marker(root: Path, layout: str, seed: int, stays: int) -> None:
     root.mkdir(parents=True)
-    (root / MARKER).write_text(MARKER_TEXT.format(layout=layout, seed=seed, stays=stays), encoding="utf-8")
+    (root / SYNTHETIC_MARKER).write_text(MARKER_TEXT.format(layout=layout, seed=seed, stays=stays), encoding="utf-8")
 
 
 def _check_seed(seed: int) -> None:
