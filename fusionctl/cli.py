@@ -15,15 +15,17 @@ from fusionctl.config import collect_common, parse_assignments, read_config
 from fusionctl.errors import StaleError, UsageError
 from fusionctl.options import (
     COMMON_DEFAULTS,
+    ROOT_HELP,
     command_with,
     common_parameters,
     parameter,
+    parse_shard,
     pin_name,
     pin_parameters,
     setting_parameters,
 )
 from fusionctl.session import MODELS, Session, check_roots, status_rows, superseded
-from fusionctl.settings import Runtime
+from fusionctl.settings import Runtime, Task
 from fusionctl.stages import STAGES, Stage
 from fusionctl.workdir import Artifact, Work
 
@@ -41,7 +43,7 @@ SETTINGS = {name: stage.settings for name, stage in STAGES.items()}
 def _session(values: dict[str, Any], flags: dict[str, dict[str, Any]]) -> Session:
     config = read_config(values["config"], SETTINGS)
     common = collect_common(values, config, COMMON_DEFAULTS)
-    roots = {name: common[name] for name in ("mimic_root", "cxr_root")}
+    roots = {name: common[name] for name in ROOT_HELP}
     if common["seed"] < 0 or common["jobs"] < 1:
         raise UsageError(f"--seed must be >= 0 and --jobs >= 1; got {common['seed']} and {common['jobs']}")
     check_roots(roots)
@@ -71,16 +73,22 @@ def _print_results(artifact: Artifact) -> None:
 
 
 def _add_stage(stage: Stage) -> None:
-    names = [f.name for f in dataclasses.fields(stage.settings)]
-    roots = ("mimic_root", "cxr_root") if stage.name in ("extract", "preprocess") else ()
+    # preprocess runs extract and films where they are missing, so it takes their inputs and the films' settings too.
+    settings = [stage, STAGES["films"]] if stage.name == "preprocess" else [stage]
+    roots = stage.roots if stage.name != "preprocess" else ("mimic_root", "cxr_root", *stage.roots)
 
     def body(values: dict[str, Any]) -> None:
-        flags = {stage.name: {name: values[name] for name in names}}
+        flags = {s.name: {f.name: values[f.name] for f in dataclasses.fields(s.settings)} for s in settings}
+        shard = parse_shard(values["shard"]) if values.get("shard") else None
         session = _session(values, flags)
         pins = {n: values[pin_name(n)] for n in STAGES if values.get(pin_name(n))}
-        _show(session.run_stage(stage.name, pins=pins, models=_split(values.get("models"))), values)
+        made = session.run_stage(stage.name, pins=pins, models=_split(values.get("models")), shard=shard)
+        if made:
+            _show(made, values)
 
-    parameters = [*setting_parameters(stage), *pin_parameters(stage), *common_parameters(roots)]
+    shards = [parameter("shard", str, "do share I of N only (I/N), beside other jobs")] if stage.shards else []
+    parameters = [*(p for s in settings for p in setting_parameters(s)), *shards]
+    parameters += [*pin_parameters(stage), *common_parameters(roots)]
     app.command(stage.name, help=stage.help)(command_with(body, parameters))
 
 
@@ -92,7 +100,7 @@ def _run(values: dict[str, Any]) -> None:
     flags = parse_assignments(values["set"] or [], SETTINGS)
     for name in ("task", "noise"):
         for stage, cls in SETTINGS.items():
-            if values.get(name) and name in {f.name for f in dataclasses.fields(cls)}:
+            if values.get(name) and stage != "pretrain-cxr" and name in {f.name for f in dataclasses.fields(cls)}:
                 flags.setdefault(stage, {})[name] = values[name]
     _show(_session(values, flags).run_all(_split(values["models"])), values)
 
@@ -174,9 +182,9 @@ def _root(
 def _add_commands() -> None:
     for stage in STAGES.values():
         _add_stage(stage)
-    both = ("mimic_root", "cxr_root")
+    both = tuple(ROOT_HELP)
     run = [
-        parameter("task", Literal["mortality"], "the outcome to predict (default: mortality)"),
+        parameter("task", Task, "the outcome to predict (default: mortality)"),
         parameter("models", str, f"comma-separated models (default: {','.join(MODELS)})"),
         parameter("noise", str, "noise levels of the robustness sweep (default: 0.1:0.6)"),
         parameter("set", list[str], "STAGE.NAME=VALUE: any setting of any stage; may be repeated"),

@@ -16,7 +16,8 @@ from fusionctl.settings import PRESETS, check
 Sourced = dict[str, dict[str, Any]]
 
 # Options of a run that are not settings of a stage; the TOML table [common] may set them.
-COMMON = ("work_dir", "mimic_root", "cxr_root", "seed", "jobs", "device", "preset")
+_PATHS = ("work_dir", "mimic_root", "cxr_root", "split_file", "init")
+COMMON = (*_PATHS, "seed", "jobs", "device", "preset")
 
 
 def read_config(path: Path | None, stages: Mapping[str, type[Any]]) -> dict[str, dict[str, Any]]:
@@ -65,7 +66,7 @@ def collect_common(
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise UsageError(f"[common] {name} must be of type {kind.__name__}; got {value!r}")
         value = default if value is None else value
-        found[name] = Path(value) if name in ("work_dir", "mimic_root", "cxr_root") and value is not None else value
+        found[name] = Path(value) if name in _PATHS and value is not None else value
     if found["preset"] not in PRESETS:
         raise UsageError(f"--preset must be one of {', '.join(PRESETS)}; got {found['preset']!r}")
     return found
@@ -82,9 +83,7 @@ def parse_assignments(assignments: Iterable[str], stages: Mapping[str, type[Any]
         target, equals, value = text.partition("=")
         stage, dot, name = target.strip().partition(".")
         if not equals or not dot:
-            raise UsageError(
-                f"--set takes STAGE.NAME=VALUE; got {text!r}", hint="for example --set preprocess.clahe=true"
-            )
+            raise UsageError(f"--set takes STAGE.NAME=VALUE; got {text!r}", hint="for example --set films.clahe=true")
         _known(f"--set {text}: stage {stage}", stage, stages)
         name = name.replace("-", "_")
         _known(f"--set {text}: {name}", name, [f.name for f in dataclasses.fields(stages[stage])])

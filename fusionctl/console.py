@@ -64,7 +64,9 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]
 
     table = Table(title=title, title_justify="left")
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+        cells = [str(row[i]) for row in rows]
+        is_text = i == 0 or not any(character.isdigit() for cell in cells for character in cell[:1])
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
     for row in rows:
         table.add_row(*[str(cell) for cell in row])
     width = None if sys.stdout.isatty() else 240

@@ -17,15 +17,18 @@ def fingerprint(root: Path, patterns: Iterable[str]) -> dict[str, list[Any]]:
     """Identity of raw files: their digests from SHA256SUMS.txt, or size, modification time and a sampled hash.
 
     Args:
-        root: folder of the data set.
+        root: folder of the data set, or one file, which is read whole.
         patterns: globs below `root`; folders of films are never walked.
 
     Raises:
         InputError: `root` or one of the files cannot be read.
     """
-    if not root.is_dir():
-        raise InputError(f"{root}: no such directory", hint="check --mimic-root and --cxr-root")
+    if not root.exists():
+        raise InputError(f"{root}: no such file or directory", hint="check the path that was given for it")
     try:
+        if root.is_file():
+            with root.open("rb") as file:
+                return {root.name: [root.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]}
         next(root.iterdir(), None)
         listed = _listed_digests(root)
         paths = sorted({p for pattern in patterns for p in root.glob(pattern) if p.is_file()})

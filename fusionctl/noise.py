@@ -1,6 +1,7 @@
 """Gaussian noise on inputs, as in the paper's section V-G: a share of a stay's time steps and of its film's pixels.
 
-Noise is drawn per sample from (seed, stay, level), so that every model, batch size and order meets the same corrupted
+Noise is drawn per sample from (seed, stay, level), and for a stay's second film and further ones also from the film's
+number, so that every model, batch size and order meets the same corrupted
 input and nothing is written to disk. It is applied before standardisation, in physical units and grey levels.
 """
 
@@ -80,7 +81,7 @@ def estimate(
         films: (F, S, S) grey levels.
         first_row: (N,) first row of each stay in `values`.
         n_rows: (N,) number of its rows.
-        film: (N,) row of its film in `films`, -1 = none.
+        film: (N,) row of its film (its last one, if it has several) in `films`, -1 = none.
         train: (N,) which stays are in the training split.
         continuous: (V,) which variables are continuous.
         seed: of the choice of samples.
@@ -143,19 +144,20 @@ class Noise:
         result[np.ix_(steps, columns)] = noisy[:, columns]
         return result
 
-    def film(self, film: npt.NDArray[np.uint8], stay_id: int) -> npt.NDArray[np.uint8]:
+    def film(self, film: npt.NDArray[np.uint8], stay_id: int, number: int = 0) -> npt.NDArray[np.uint8]:
         """Corrupt round(level * pixels) pixels of a stay's film; grey levels are rounded and clipped, never wrapped.
 
         Args:
             film: grey levels of any shape, (S, S) say.
             stay_id: whose film it is in the batch.
+            number: of the film among those of the stay, from 0; each has noise of its own.
 
         Returns:
             A new array of the same shape; `film` itself where nothing is corrupted.
         """
         if self.modality == "ehr" or self.level == 0 or self.stats.film is None:
             return film
-        rng = self._generator(_FILM, stay_id)
+        rng = self._generator(_FILM, stay_id, number)
         pixels = _choose_positions(rng, film.size, self.level)
         result = film.flatten()
         noisy = self._apply(result[pixels].astype(np.float64), rng.standard_normal(len(pixels)), self.stats.film)
@@ -167,9 +169,10 @@ class Noise:
         noisy = gaussian if self.kind == "replace" else x + gaussian
         return np.clip(noisy, moments.low, moments.high)
 
-    def _generator(self, stream: int, stay_id: int) -> np.random.Generator:
-        level = round(self.level * 1_000_000)
-        return np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, int(stay_id), level, stream))))
+    def _generator(self, stream: int, stay_id: int, number: int = 0) -> np.random.Generator:
+        key = [self.seed, int(stay_id), round(self.level * 1_000_000), stream]
+        key += [int(number)] * (number > 0)  # a stay's first film draws the same whether it has one film or several
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 def parse_levels(text: str) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from fusionctl import console
-from fusionctl.errors import FusionctlError
+from fusionctl.errors import FusionctlError, UsageError
 from fusionctl.settings import PRESETS, default_jobs
 from fusionctl.stages import Stage
 
@@ -22,6 +23,8 @@ COMMON_DEFAULTS: dict[str, Any] = {
     "work_dir": "work",
     "mimic_root": None,
     "cxr_root": None,
+    "split_file": None,
+    "init": None,
     "seed": 0,
     "jobs": default_jobs(),
     "device": "auto",
@@ -43,6 +46,8 @@ COMMON_HELP = {
 ROOT_HELP = {
     "mimic_root": (Path, "MIMIC-IV folder, the one that holds hosp/ and icu/ (v1.0: and core/)"),
     "cxr_root": (Path, "MIMIC-CXR-JPG folder, the one that holds files/ and the .csv.gz tables"),
+    "split_file": (Path, "folder with MedFuse's testset.csv and valset.csv, or a CSV file with subject_id,split"),
+    "init": (Path, "weights to begin the film encoder with (safetensors), instead of random ones"),
 }
 
 
@@ -98,6 +103,19 @@ def pin_parameters(stage: Stage) -> list[inspect.Parameter]:
     return pins
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """Parse I/N: share I, from 1, of N.
+
+    Raises:
+        UsageError: it is not of that form, or I is not from 1 to N.
+    """
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+    i, n = (int(part) for part in match.groups()) if match else (0, 0)
+    if not 1 <= i <= n:
+        raise UsageError(f"--shard takes I/N with 1 <= I <= N; got {text!r}", hint="for example --shard 3/16")
+    return i, n
+
+
 def pin_name(stage: str) -> str:
     """Parameter name of the option that chooses an artifact of `stage`."""
     return "use_" + stage.replace("-", "_")
@@ -114,6 +132,9 @@ def command_with(body: Callable[[dict[str, Any]], None], parameters: list[inspec
         except FusionctlError as error:
             sys.stderr.write(f"error: {error}\n")
             raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError:  # who read the output has gone, as after `| head`
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what the interpreter flushes at its end
+            raise typer.Exit(0) from None
         except KeyboardInterrupt as error:
             sys.stderr.write("stopped; nothing half-written is left visible\n")
             raise typer.Exit(130) from error

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fusionctl.errors import InputError
-from fusionctl.stages import ENCODERS_OF, WITHOUT_WEIGHTS, Stage
+from fusionctl.stages import ENCODERS_OF, STAGES, WITHOUT_WEIGHTS, Stage
 from fusionctl.workdir import Artifact, Work
 
 Inputs = dict[str, Any]
+RADIOLOGY = "radiology"  # the task of a film encoder that fits every task
+TASKED = ("preprocess", "pretrain-ehr", "fuse", "evaluate", "robustness")  # stages whose command wants the task
 
 
 def resolve(work: Work, stage: Stage, settings: Any, pins: Mapping[str, list[str]], models: Iterable[str]) -> Inputs:
@@ -37,24 +39,40 @@ def resolve(work: Work, stage: Stage, settings: Any, pins: Mapping[str, list[str
         chosen[name] = found if kinds.get(name) == "*" else found[0]
         for artifact in found:
             _add_ancestors(work, artifact, chosen, kinds)
-    task = getattr(settings, "task", None)
+    task, protocol = getattr(settings, "task", None), getattr(settings, "protocol", None)
+    task = None if task == RADIOLOGY else task  # the films of any task will do
     for name, kind in kinds.items():
         if name not in chosen and _needed(name, settings):
-            chosen[name] = _choose(work, name, kind, stage, task, models, chosen)
+            chosen[name] = _choose(work, name, kind, stage, (task, protocol), models, chosen)
             for artifact in chosen[name] if isinstance(chosen[name], list) else [chosen[name]]:
                 _add_ancestors(work, artifact, chosen, kinds)
     return {name: chosen.get(name) for name in kinds}
 
 
 def _choose(
-    work: Work, name: str, kind: str, stage: Stage, task: str | None, models: Iterable[str], chosen: Inputs
+    work: Work,
+    name: str,
+    kind: str,
+    stage: Stage,
+    wanted: tuple[str | None, str | None],
+    models: Iterable[str],
+    chosen: Inputs,
 ) -> Artifact | list[Artifact] | None:
     if kind == "+":
         return []
-    fitting = [a for a in work.artifacts(name) if _fits(a, task, chosen)]
+    task, protocol = wanted
+    fitting = [a for a in work.artifacts(name) if _fits(a, task, protocol, chosen)]
+    if name in stage.content_of:
+        fitting = _of_each_content(fitting, stage.content_of[name])
     if kind == "*":
         return _one_per_model(fitting, stage, task, list(models))
-    return _only(fitting, name, stage, task, optional=kind == "?")
+    return _only(fitting, name, stage, task, protocol=protocol, optional=kind == "?")
+
+
+def _of_each_content(artifacts: list[Artifact], file: str) -> list[Artifact]:
+    """The newest artifact of each content of the one file that is read: those that agree in it are no choice."""
+    newest = {a.manifest["files"].get(file, {}).get("sha256", a.id): a for a in artifacts}
+    return list(newest.values())
 
 
 def _needed(name: str, settings: Any) -> bool:
@@ -68,6 +86,8 @@ def _add_ancestors(work: Work, artifact: Artifact | None, chosen: Inputs, kinds:
     if artifact is None:
         return
     for name, ids in artifact.manifest["inputs"].items():
+        if name in STAGES[artifact.stage].content_of:
+            continue  # any artifact with that content would have done
         for ancestor in [work.find(name, i) for i in ([ids] if isinstance(ids, str) else ids)]:
             if kinds.get(name, "") in ("*", "+"):
                 known = chosen.setdefault(name, [])
@@ -80,9 +100,11 @@ def _add_ancestors(work: Work, artifact: Artifact | None, chosen: Inputs, kinds:
             _add_ancestors(work, ancestor, chosen, kinds)
 
 
-def _fits(artifact: Artifact, task: str | None, chosen: Inputs) -> bool:
-    """Same task, and made from the artifacts already chosen."""
-    if task and artifact.setting("task") not in (None, task):
+def _fits(artifact: Artifact, task: str | None, protocol: str | None, chosen: Inputs) -> bool:
+    """Same task and protocol, and made from the artifacts already chosen."""
+    if task and artifact.setting("task") not in (None, task, RADIOLOGY):
+        return False
+    if protocol and artifact.setting("protocol") not in (None, protocol):
         return False
     for name, ids in artifact.manifest["inputs"].items():
         known = chosen.get(name)
@@ -92,14 +114,23 @@ def _fits(artifact: Artifact, task: str | None, chosen: Inputs) -> bool:
     return True
 
 
-def _only(fitting: list[Artifact], name: str, stage: Stage, task: str | None, *, optional: bool) -> Artifact | None:
+def _only(
+    fitting: list[Artifact],
+    name: str,
+    stage: Stage,
+    task: str | None,
+    *,
+    protocol: str | None = None,
+    optional: bool = False,
+) -> Artifact | None:
     if len(fitting) == 1:
         return fitting[0]
     if not fitting and optional:
         return None
     if not fitting:
         roots = " --mimic-root DIR --cxr-root DIR" if name in ("extract", "preprocess") else ""
-        command = f"fusionctl {name}{roots}" + (f" --task {task}" if task and name != "extract" else "")
+        command = f"fusionctl {name}{roots}" + (f" --task {task}" if task and name in TASKED else "")
+        command += f" --protocol {protocol}" if protocol not in (None, "paper") else ""
         raise InputError(
             f"{stage.name} reads the artifact of {name}, and there is none that fits", hint=f"run first: {command}"
         )
@@ -120,7 +151,7 @@ def _one_per_model(fitting: list[Artifact], stage: Stage, task: str | None, mode
         name = missing[0] if missing else "attention"
         command = f"fusionctl fuse --task {task} --fusion {name}"
         raise InputError(f"{stage.name} reads the model {name}, which is not there", hint=f"run first: {command}")
-    return [a for m in wanted if (a := _only(by_model[m], "fuse", stage, task, optional=False))]
+    return [a for m in wanted if (a := _only(by_model[m], "fuse", stage, task))]
 
 
 def differences(artifacts: list[Artifact]) -> str:

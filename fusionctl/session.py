@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -47,9 +47,17 @@ class Session:
         return collect(stage, STAGES[stage].settings, flags=flags, config=self.config, preset=self.preset)
 
     def run_stage(
-        self, name: str, *, pins: Mapping[str, list[str]] | None = None, models: Iterable[str] = ()
-    ) -> Artifact:
-        """Run one stage on the upstream artifacts that are there.
+        self,
+        name: str,
+        *,
+        pins: Mapping[str, list[str]] | None = None,
+        models: Iterable[str] = (),
+        shard: tuple[int, int] | None = None,
+    ) -> Artifact | None:
+        """Run one stage, or one share of it, on the upstream artifacts that are there.
+
+        Returns:
+            The artifact; None after one share.
 
         Raises:
             FusionctlError: upstream is missing or ambiguous, or the stage failed.
@@ -58,13 +66,37 @@ class Session:
         if name == "extract":
             return self._execute(name, {}, sourced)
         pins = dict(pins or {})
-        if name == "preprocess" and self.roots.get("mimic_root"):
-            # The one stage that runs its upstream: raw folders in, model-ready arrays out, in one command.
-            inputs: resolve.Inputs = {"extract": self._execute("extract", {}, self.settings("extract"))}
+        values = stage.settings(**{n: e["value"] for n, e in sourced.items()})
+        if name == "preprocess":
+            inputs = self._preprocess_inputs(values, pins)
         else:
-            values = stage.settings(**{n: e["value"] for n, e in sourced.items()})
             inputs = resolve.resolve(self.work, stage, values, pins, models)
+        if shard:
+            pipeline.execute_shard(self.work, self._plan(name, inputs, sourced), shard, dry_run=self.dry_run)
+            return None
         return self._execute(name, inputs, sourced)
+
+    def _preprocess_inputs(self, values: Any, pins: Mapping[str, list[str]]) -> resolve.Inputs:
+        """The one stage that runs its upstream: raw folders in, model-ready arrays out, in one command."""
+        if self.roots.get("mimic_root"):
+            extract = self._execute("extract", {}, self.settings("extract", protocol=values.protocol))
+        else:
+            pinned = {"extract": pins["extract"]} if "extract" in pins else {}
+            alone = replace(STAGES["preprocess"], upstream=("extract",))
+            extract = resolve.resolve(self.work, alone, values, pinned, ())["extract"]
+            if (made := extract.setting("protocol")) not in (None, values.protocol):
+                raise UsageError(
+                    f"--extract {extract.id} was made with protocol {made}, not {values.protocol}",
+                    hint=f"add --protocol {made}, or choose an extract of protocol {values.protocol}",
+                )
+        if pins.get("films"):
+            return {"extract": extract, "films": self.work.find("films", pins["films"][0])}
+        return {"extract": extract, "films": self._films(extract)}
+
+    def _films(self, extract: Artifact) -> Artifact | None:
+        """The cache of the films that extract lists, made where it is missing; None where it lists none."""
+        listed = extract.manifest.get("rows", {}).get("films", self.roots.get("cxr_root") is not None)
+        return self._execute("films", {"extract": extract}, self.settings("films")) if listed else None
 
     def run_all(self, models: Iterable[str]) -> Artifact:
         """Run every stage in order; the artifacts are handed on, so nothing is looked up or guessed.
@@ -77,10 +109,17 @@ class Session:
                 "run needs --mimic-root", hint="fusionctl run --mimic-root DIR --cxr-root DIR --work-dir W"
             )
         made: dict[str, Any] = {}
-        chosen = self._models(list(models))
-        for name in ("extract", "preprocess", "pretrain-ehr", "pretrain-cxr"):
+        chosen, task = self._models(list(models)), self.settings("preprocess")["task"]["value"]
+        protocol = self.settings("preprocess")["protocol"]["value"]
+        made["extract"] = self._execute("extract", {}, self.settings("extract", protocol=protocol))
+        made["films"] = self._films(made["extract"])
+        for name in ("preprocess", "pretrain-ehr", "pretrain-cxr"):
             if not name.startswith("pretrain-") or any(name in ENCODERS_OF.get(m, (name,)) for m in chosen):
-                made[name] = self._execute(name, self._inputs(name, made), self.settings(name))
+                settings = self.settings(name)
+                if name == "pretrain-cxr" and settings["task"]["source"] == "default":
+                    # The paper pretrains films on the radiology labels for mortality, on the labels for phenotyping.
+                    settings["task"]["value"] = task if task == "phenotyping" else resolve.RADIOLOGY
+                made[name] = self._execute(name, self._inputs(name, made), settings)
         made["fuse"] = []
         for model in chosen:
             needed = ("preprocess", *ENCODERS_OF.get(model, ("pretrain-ehr", "pretrain-cxr")))
@@ -111,12 +150,14 @@ class Session:
         return {n: made.get(n) for n in (entry.rstrip("*?+") for entry in STAGES[name].upstream)}
 
     def _execute(self, name: str, inputs: resolve.Inputs, sourced: Sourced) -> Artifact:
-        stage = STAGES[name]
+        planned = self._plan(name, inputs, sourced)
+        return pipeline.execute(self.work, planned, force=self.force, dry_run=self.dry_run)
+
+    def _plan(self, name: str, inputs: resolve.Inputs, sourced: Sourced) -> pipeline.Plan:
         roots = {**self._recorded_roots(inputs), **{n: p for n, p in self.roots.items() if p}}
         if name == "extract" and not roots.get("mimic_root"):
             raise UsageError("extract needs --mimic-root", hint="fusionctl extract --mimic-root DIR [--cxr-root DIR]")
-        planned = pipeline.plan(stage, sourced, inputs, roots, self.runtime)
-        return pipeline.execute(self.work, planned, force=self.force, dry_run=self.dry_run)
+        return pipeline.plan(STAGES[name], sourced, inputs, roots, self.runtime)
 
     @staticmethod
     def _recorded_roots(inputs: resolve.Inputs) -> dict[str, Path]:
@@ -170,14 +211,16 @@ def _as_list(ids: str | list[str]) -> list[str]:
 
 
 def check_roots(roots: Mapping[str, Path | None]) -> None:
-    """Check that the raw folders that were given exist, before anything is planned.
+    """Check that the raw folders and files that were given exist, before anything is planned.
 
     Raises:
-        InputError: one of them is not a folder.
+        InputError: one of them is not there.
     """
     for name, path in roots.items():
-        if path is not None and not path.is_dir():
-            flag = "--" + name.replace("_", "-")
+        flag = "--" + name.replace("_", "-")
+        if path is not None and not name.endswith("_root") and not path.exists():
+            raise InputError(f"{flag} {path}: no such file", hint="check the path")
+        if path is not None and name.endswith("_root") and not path.is_dir():
             raise InputError(
                 f"{flag} {path}: no such directory", hint="give the folder that holds hosp/ and icu/, or files/"
             )

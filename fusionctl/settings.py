@@ -15,14 +15,18 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from fusionctl.errors import UsageError
 
-Task = Literal["mortality"]
-Protocol = Literal["paper"]
+Task = Literal["mortality", "phenotyping"]
+CxrTask = Literal["radiology", "mortality", "phenotyping"]
+Protocol = Literal["paper", "legacy"]
 Sensitivity = Literal["auto", "synthetic", "open", "credentialed"]
 Fusion = Literal["attention", "ehr", "cxr", "trees"]
-CxrArch = Literal["resnet34", "resnet18"]
+CxrArch = Literal["resnet34", "resnet18", "resnet50", "densenet121", "vit_b_16"]
 NoiseKind = Literal["additive", "zero-mean", "replace"]
 Modality = Literal["both", "ehr", "cxr"]
 Preset = Literal["paper", "small", "demo"]
+
+
+PROTOCOL_HELP = "paper: what the paper's text says, done correctly; legacy: what the MedFuse-era code does"
 
 
 def option(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -34,8 +38,24 @@ def option(default: Any, help: str, *, low: float | None = None, high: float | N
 class ExtractSettings:
     """Settings of `extract`."""
 
-    protocol: Protocol = option("paper", "what the paper's text says, done correctly")
+    protocol: Protocol = option("paper", PROTOCOL_HELP)
+    labels: Literal["chexpert", "negbio"] = option("chexpert", "labeller whose 14 radiology labels are read")
     sensitivity: Sensitivity = option("auto", "how freely results may be shown; auto: what the folders say")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmsSettings:
+    """Settings of `films`, which `preprocess` runs where its result is not there yet."""
+
+    film_size: int = option(256, "side of the cached films in pixels (paper: 256)", low=32, high=2048)
+    film_fit: Literal["squeeze", "pad", "crop"] = option(
+        "squeeze", "to a square: both sides scaled, black bars added, or the middle of the longer side (reference code)"
+    )
+    clahe: bool = option(False, "equalise contrast locally (clip limit 2.0, 8 x 8 tiles)")
+    clahe_backend: Literal["opencv", "skimage"] = option("opencv", "whose CLAHE (reference code: opencv)")
+    max_bad_films: float = option(
+        0.01, "share of unreadable films to treat as absent before it is an error", low=0, high=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +63,28 @@ class PreprocessSettings:
     """Settings of `preprocess`."""
 
     task: Task = option("mortality", "the outcome to predict")
-    protocol: Protocol = option("paper", "what the paper's text says, done correctly")
+    protocol: Protocol = option("paper", PROTOCOL_HELP)
     timestep: float = option(2.0, "grid step in hours (paper: 2)", low=0.05, high=48)
-    film_size: int = option(256, "side of the cached films in pixels (paper: 256)", low=32, high=2048)
-    film_view: Literal["AP"] = option("AP", "view position of the films paired with a stay (paper: AP)")
-    clahe: bool = option(False, "equalise contrast locally (clip limit 2.0, 8 x 8 tiles)")
-    max_bad_films: float = option(
-        0.0, "share of unreadable films to treat as absent before it is an error", low=0, high=1
+    window_hours: float = option(
+        0.0, "hours of input; 0 = the task's own: 48 (mortality), the whole stay (phenotyping)", low=0, high=10_000
+    )
+    impute: Literal["previous", "normal", "zero"] = option(
+        "previous", "what fills a gap: the last value seen (before the first: normal), a normal value, or zero"
+    )
+    available_at: Literal["charttime", "storetime"] = option(
+        "charttime", "when a measurement may be used: once charted (as in the paper), or only once stored"
+    )
+    normaliser: Literal["standard", "robust"] = option(
+        "standard", "statistics of the training rows: mean and sd (paper), or median and interquartile range / 1.349"
+    )
+    folds: int = option(0, "cross-validation by patient in this many folds; 0 = 70/10/20 (paper)", low=0, high=100)
+    fold: int = option(0, "which fold is the test set; the next one is for validation", low=0, high=99)
+    film_view: Literal["AP", "PA", "frontal", "any"] = option("AP", "views paired with a stay (paper: AP)")
+    film_pick: Literal["last", "first", "nearest-end", "all"] = option(
+        "last", "which of a stay's films (paper: last); all: the mean of their features"
+    )
+    film_window: str = option(
+        "", "FROM:TO, hours since ICU admission that a film may be from (default: admission to the end of the input)"
     )
 
 
@@ -86,7 +121,10 @@ class PretrainEhrSettings(TrainingSettings):
 class PretrainCxrSettings(TrainingSettings):
     """Settings of `pretrain-cxr`."""
 
-    task: Task = option("mortality", "the task whose films are used")
+    task: CxrTask = option("radiology", "what is learnt: the 14 labels of the reports, or the outcome of the stay")
+    uncertain: Literal["auto", "ignore", "zero", "one"] = option(
+        "auto", "what a label -1 (uncertain) counts as; auto: ignore in protocol paper, zero in legacy"
+    )
     lr: float = option(5e-4, "learning rate of Adam (paper: 5e-4)", low=0)
     arch: CxrArch = option("resnet34", "film encoder (paper: resnet34)")
     input_size: int = option(224, "side of the encoder's input in pixels (paper: 224)", low=32, high=1024)

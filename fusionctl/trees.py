@@ -40,7 +40,7 @@ def summarise(values: Array, observed: Array, first_row: Array, n_rows: Array) -
     A category with points (Glasgow coma scale) counts by its points, any other by its index.
 
     Args:
-        values: (R, 17) grid rows, physical units, categories as indices.
+        values: (R, 17) grid rows, physical units, categories as indices; -1, no category, counts as not measured.
         observed: (R, 17) bool, measured or not.
         first_row: (N,) first row of each stay.
         n_rows: (N,) number of its rows, at least 1.
@@ -53,15 +53,19 @@ def summarise(values: Array, observed: Array, first_row: Array, n_rows: Array) -
         first, n = first_row[start : start + _BLOCK_STAYS], n_rows[start : start + _BLOCK_STAYS].astype(np.int64)
         offset = np.cumsum(n) - n
         rows = np.repeat(first - offset, n) + np.arange(n.sum())
-        blocks.append(_summarise(_points(values[rows]), np.asarray(observed[rows]), offset))
+        points = _points(values[rows])
+        blocks.append(_summarise(points, observed[rows] & ~np.isnan(points), offset))
     return np.concatenate(blocks)
 
 
 def _points(values: Array) -> Floats:
+    """Categories with points as their points; NaN where there is no category."""
     result = values.astype(np.float64)
     for column, variable in enumerate(VARIABLES):
-        if variable.scores:
-            result[:, column] = np.asarray(variable.scores)[values[:, column].astype(np.int64)]
+        if variable.is_categorical:
+            category = values[:, column].astype(np.int64)
+            points = np.asarray(variable.scores or range(len(variable.categories)))
+            result[:, column] = np.where(category >= 0, points[np.maximum(category, 0)], np.nan)
     return result
 
 

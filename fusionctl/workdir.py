@@ -166,6 +166,16 @@ class Work:
         finally:
             lock.release()
 
+    def check_no_shard(self, stage: str, artifact_id: str) -> None:
+        """Check that no job is at work on a share of an artifact.
+
+        Raises:
+            LockedError: one is.
+        """
+        for path in sorted((self.root / stage).glob(f"{artifact_id}.shard-*.lock")):
+            with self.lock(stage, path.name.removesuffix(".lock")):
+                pass
+
     def draft(self, stage: str, artifact_id: str, *, resume: bool) -> Draft:
         """An empty folder to write into; with `resume`, what a stopped run left there is kept."""
         path = self.root / stage / f"{artifact_id}.partial"

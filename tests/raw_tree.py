@@ -17,11 +17,27 @@ HEADERS = {
     "icu/icustays": "subject_id,hadm_id,stay_id,first_careunit,last_careunit,intime,outtime,los",
     "icu/chartevents": "subject_id,hadm_id,stay_id,caregiver_id,charttime,storetime,itemid,value,valuenum,valueuom,"
     "warning",
+    "hosp/d_labitems": "itemid,label,fluid,category",
     "cxr/mimic-cxr-2.0.0-metadata": "dicom_id,subject_id,study_id,ViewPosition,Rows,Columns,StudyDate,StudyTime",
     "cxr/mimic-cxr-2.0.0-chexpert": "subject_id,study_id,Atelectasis,Cardiomegaly,Consolidation,Edema,"
     "Enlarged Cardiomediastinum,Fracture,Lung Lesion,Lung Opacity,No Finding,Pleural Effusion,Pleural Other,"
     "Pneumonia,Pneumothorax,Support Devices",
 }
+
+# A tree without rows in these has no such file.
+OPTIONAL = ("hosp/d_labitems",)
+# As the open demo 2.2 has them, and one item that is not read.
+LAB_ITEMS = (
+    (50809, "Glucose", "Blood", "Blood Gas"),
+    (50817, "Oxygen Saturation", "Blood", "Blood Gas"),
+    (50820, "pH", "Blood", "Blood Gas"),
+    (50931, "Glucose", "Blood", "Chemistry"),
+    (51478, "Glucose", "Urine", "Hematology"),
+)
+LAYOUTS = ("v1.0", "v2.0", "v2.2", "v3.1")
+# Columns that came with v2.2; v1.0 keeps two tables in core/ and calls race otherwise.
+_SINCE_V2_2 = ("caregiver_id", "order_provider_id")
+_CORE = ("hosp/patients", "hosp/admissions")
 
 
 def at(hour: float, day: int = 1) -> str:
@@ -77,20 +93,35 @@ class RawTree:
         ids = {"dicom_id": dicom_id, "subject_id": subject_id, "study_id": study_id}
         self.add("cxr/mimic-cxr-2.0.0-metadata", **(ids | row | changes))
 
-    def write(self, folder: Path, *, suffix: str = ".csv.gz") -> Path:
-        for table in self.rows:
-            path = folder / f"{table}{suffix}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            data = self.text(table).encode()
-            path.write_bytes(gzip.compress(data, mtime=0) if suffix.endswith(".gz") else data)
+    def lab_items(self) -> None:
+        """Add the table that says what the laboratory's items are."""
+        names = HEADERS["hosp/d_labitems"].split(",")
+        self.rows["hosp/d_labitems"] = [dict(zip(names, row, strict=True)) for row in LAB_ITEMS]
+
+    def write(self, folder: Path, *, suffix: str = ".csv.gz", layout: str = "v2.2") -> Path:
+        """Write the tables as a release lays them out; v3.1 differs from v2.2 in the years that patients are from."""
+        for table, rows in self.rows.items():
+            if rows or table not in OPTIONAL:
+                name = table.replace("hosp/", "core/") if layout == "v1.0" and table in _CORE else table
+                path = folder / f"{name}{suffix}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                data = self.text(table, layout).encode()
+                path.write_bytes(gzip.compress(data, mtime=0) if suffix.endswith(".gz") else data)
         return folder
 
-    def text(self, table: str) -> str:
-        out = io.StringIO()
-        writer = csv.DictWriter(out, HEADERS[table].split(","), restval="", lineterminator="\n")
+    def text(self, table: str, layout: str = "v2.2") -> str:
+        out, names = io.StringIO(), HEADERS[table].split(",")
+        if layout in ("v1.0", "v2.0"):
+            names = [name for name in names if name not in _SINCE_V2_2]
+        writer = csv.DictWriter(out, names, restval="", lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(self.rows[table])
-        return out.getvalue()
+        header, newline, rows = out.getvalue().partition("\n")
+        if layout == "v1.0":
+            header = header.replace("race", "ethnicity")
+        if layout == "v3.1" and table == "hosp/patients":
+            rows = rows.replace("2011 - 2013", "2020 - 2022", 1)
+        return header + newline + rows
 
 
 def rewrite(path: Path, change: Any) -> None:

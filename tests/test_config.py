@@ -4,7 +4,7 @@ import pytest
 
 from fusionctl.config import collect, collect_common, parse_assignments, read_config
 from fusionctl.errors import UsageError
-from fusionctl.settings import PRESETS, FuseSettings, PreprocessSettings, RobustnessSettings
+from fusionctl.settings import PRESETS, FilmsSettings, FuseSettings, PreprocessSettings, RobustnessSettings
 from fusionctl.stages import STAGES
 
 SETTINGS = {name: stage.settings for name, stage in STAGES.items()}
@@ -60,6 +60,12 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest(tmp_path, text, messa
         (FuseSettings, {"lr": float("nan")}, "--lr must be a number from 0 up; got nan"),
         (FuseSettings, {"epochs": 0}, "--epochs must be a number from 1 up; got 0"),
         (FuseSettings, {"fusion": "guess"}, "--fusion must be one of attention"),
+        (PreprocessSettings, {"impute": "next"}, "--impute must be one of previous, normal, zero; got 'next'"),
+        (PreprocessSettings, {"available_at": "drawn"}, "--available-at must be one of charttime, storetime"),
+        (PreprocessSettings, {"folds": -1}, "--folds must be a number from 0 to 100"),
+        (PreprocessSettings, {"window_hours": -1.0}, "--window-hours must be a number from 0"),
+        (FilmsSettings, {"film_size": 16}, "--film-size must be a number from 32 to 2048; got 16"),
+        (FilmsSettings, {"max_bad_films": 1.5}, "--max-bad-films must be a number from 0 to 1"),
         (PreprocessSettings, {"timestep": 1e9}, "--timestep must be a number from 0.05 to 48; got"),
         (RobustnessSettings, {"threshold": 1.5}, "--threshold must be a number from 0 to 1; got 1.5"),
     ],
@@ -78,8 +84,12 @@ def test_a_value_of_another_type_is_refused():
 
 
 def test_assignments():
-    parsed = parse_assignments(["preprocess.clahe=true", "fuse.batch-size=8"], SETTINGS)
-    assert parsed == {"preprocess": {"clahe": True}, "fuse": {"batch_size": 8}}
+    parsed = parse_assignments(["films.clahe=true", "fuse.batch-size=8", "preprocess.film_window=-6:"], SETTINGS)
+    assert parsed == {"films": {"clahe": True}, "fuse": {"batch_size": 8}, "preprocess": {"film_window": "-6:"}}
+    with pytest.raises(UsageError, match="--set takes") as caught:
+        parse_assignments(["clahe"], SETTINGS)
+    example = caught.value.hint.removeprefix("for example --set ")
+    assert parse_assignments([example], SETTINGS)  # the example is one
     for bad in ("clahe=true", "fuse.lr", "fuse.lrr=1", "fuse.epochs=x"):
         with pytest.raises(UsageError, match="--set"):
             parse_assignments([bad], SETTINGS)
@@ -93,6 +103,19 @@ def test_common_options_come_from_the_file_unless_given():
     assert collect_common({"seed": 5}, config, defaults)["seed"] == 5
     with pytest.raises(UsageError, match="--preset must be one of"):
         collect_common({"preset": "papr"}, {}, defaults)
+
+
+def test_files_among_the_common_options_are_paths():
+    from pathlib import Path
+
+    defaults = {"split_file": None, "init": None, "preset": "paper"}
+    config = {"common": {"split_file": "lists", "init": "weights.safetensors"}}
+    found = collect_common({"init": None}, config, defaults)
+    assert (found["split_file"], found["init"]) == (Path("lists"), Path("weights.safetensors"))
+    assert collect_common({"init": Path("other")}, config, defaults)["init"] == Path("other")
+    assert collect_common({}, {}, defaults)["split_file"] is None
+    with pytest.raises(UsageError, match=r"\[common\] init must be of type str; got 5"):
+        collect_common({}, {"common": {"init": 5}}, defaults)
 
 
 def test_the_annotated_example_is_valid():

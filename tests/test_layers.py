@@ -26,7 +26,7 @@ LAYERS = (
         "report",
     ),
     ("stages",),
-    ("config", "resolve", "pipeline", "session", "console", "options"),
+    ("config", "resolve", "plan", "pipeline", "session", "console", "options"),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

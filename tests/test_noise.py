@@ -61,6 +61,20 @@ def test_same_seed_stay_and_level_same_noise_whatever_came_before():
         np.testing.assert_array_equal(again.series(VALUES, s), expected[0][s - 1])
 
 
+def test_each_film_of_a_stay_has_noise_of_its_own_and_the_first_that_of_an_only_one():
+    drawn = [noise().film(FILM, 1, number) for number in range(3)]
+    np.testing.assert_array_equal(drawn[0], noise().film(FILM, 1))
+    assert len({film.tobytes() for film in drawn}) == 3
+    np.testing.assert_array_equal(drawn[2], noise().film(FILM, 1, 2))
+    assert (drawn[1] != noise().film(FILM, 2, 1)).any() and (drawn[1] != noise(0.4).film(FILM, 1, 1)).any()
+
+
+def test_the_noise_of_a_film_is_what_it_was_in_earlier_versions():
+    """Published curves can be made again: these positions and grey levels must never change."""
+    result = noise().film(np.arange(16, dtype=np.uint8).reshape(4, 4), 30_000_000)
+    assert result.tolist() == [[126, 1, 2, 3], [4, 36, 6, 170], [8, 90, 10, 126], [223, 132, 161, 15]]
+
+
 def test_seed_stay_and_level_each_change_the_noise():
     base = noise().series(VALUES, 1)
     for other in (noise(seed=1).series(VALUES, 1), noise().series(VALUES, 2), noise(0.500001).series(VALUES, 1)):

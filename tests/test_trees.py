@@ -45,6 +45,17 @@ def test_an_imputed_value_changes_nothing(grid):
     )
 
 
+def test_a_category_of_minus_one_is_not_measured(grid):
+    values, observed, first, n = grid
+    categorical = np.array([v.is_categorical for v in VARIABLES])
+    gone = np.zeros_like(observed)
+    gone[[0, 2, 4, 7]] = categorical
+    expected = trees.summarise(values, observed & ~gone, first, n)
+    for mask in (observed, observed & ~gone):  # even where something says that it was measured
+        np.testing.assert_array_equal(trees.summarise(np.where(gone, -1, values), mask, first, n), expected)
+    assert observed[gone].any()
+
+
 def test_blocks_change_nothing(grid, monkeypatch):
     whole = trees.summarise(*grid)
     monkeypatch.setattr(trees, "_BLOCK_STAYS", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import polars as pl
@@ -56,3 +57,16 @@ class Attrition:
     def __str__(self) -> str:
         counts = ", ".join(f"{rule}: {dropped}" for rule, dropped in self._dropped.items() if dropped)
         return f"{self.table}: {self.before} {self.unit}, {self.kept} kept; dropped: {counts or 'none'}"
+
+
+def table_of(counted: Sequence[Attrition]) -> dict[str, Any]:
+    """What every rule dropped, as a table for the terminal: title, header and rows of text.
+
+    Rules that dropped nothing are left out here (the file has them all); each table ends with what was kept.
+    """
+    rows = []
+    for attrition in counted:
+        rows.append([attrition.table, "read", "", f"{attrition.before:,}", attrition.unit])
+        rows += [["", entry["rule"], f"{entry['dropped']:,}", "", ""] for entry in attrition.rows() if entry["dropped"]]
+        rows.append(["", "kept", "", f"{attrition.kept:,}", ""])
+    return {"title": "What each rule left out", "header": ["table", "rule", "dropped", "count", "of"], "rows": rows}

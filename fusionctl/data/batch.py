@@ -4,7 +4,8 @@ The artifact holds 17 columns a row; they become the model's 76 only here, for t
 disk as memory maps: a data set larger than memory costs no more than its batches.
 
 Letters, here and wherever tensors are described: B stays in a batch, T time steps, P films present in a batch,
-F films, K labels, N stays, R rows of the grid, V = 17 variables, S side of a cached film in pixels.
+F films, K labels, M pairs of a stay and a film, N stays, R rows of the grid, V = 17 variables, S side of a cached film
+in pixels.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def expand(values: Array, observed: Array, normaliser: Mapping[str, Any]) -> npt
     """Standardise the continuous variables, write categories as one-hot columns, and append the masks.
 
     Args:
-        values: (n, 17) physical units; a category is its index.
+        values: (n, 17) physical units; a category is its index, or -1: none, which no column of its group tells.
         observed: (n, 17) bool, measured in this row or not.
         normaliser: `mean` and `sd`, 17 numbers each, as in normaliser.json.
 
@@ -61,8 +62,9 @@ def expand(values: Array, observed: Array, normaliser: Mapping[str, Any]) -> npt
     columns = np.zeros((len(values), N_COLUMNS), dtype=np.float32)
     scaled = (values[:, _CONTINUOUS].astype(np.float64) - mean[_CONTINUOUS]) / sd[_CONTINUOUS]
     columns[:, _FIRST_COLUMN[_CONTINUOUS]] = scaled
-    category = values[:, _CATEGORICAL].astype(np.int64) + _FIRST_COLUMN[_CATEGORICAL]
-    np.put_along_axis(columns, category, 1.0, axis=1)
+    category = values[:, _CATEGORICAL].astype(np.int64)
+    # no category is a zero in the first column of its group, which holds a zero already
+    np.put_along_axis(columns, np.maximum(category, 0) + _FIRST_COLUMN[_CATEGORICAL], category >= 0, axis=1)
     columns[:, N_VALUE_COLUMNS:] = observed
     return columns
 
@@ -75,7 +77,7 @@ class Batch:
         series: (B, T, 76) float32, standardised, zeros after a stay's last row; T is the longest of the batch.
         lengths: (B,) int64 rows of each stay.
         films: (P, 1, S, S) uint8, only those that are there.
-        film_rows: (P,) int64 position in the batch of each film's stay.
+        film_rows: (P,) int64 position in the batch of each film's stay, ascending; repeated where a stay has several.
         has_film: (B,) bool.
         labels: (B, K) float32, NaN where unknown.
         rows: (B,) int64 row of each stay in samples.parquet.
@@ -105,12 +107,15 @@ class StayData:
         split: (N,) "train", "val" or "test".
         first_row: (N,) first row of each stay in `values`.
         n_rows: (N,) rows of each stay.
-        film: (N,) row in `films`, -1 = none.
+        film: (N,) row in `films` of the last film chosen, -1 = none.
+        pair_film: (M,) rows in `films` of all films chosen, those of one stay side by side, by study time.
+        pair_first: (N,) where in `pair_film` each stay's films begin.
+        n_films: (N,) how many they are.
         labels: (N, K) float32, NaN = unknown.
         label_names: K names.
         values: (R, 17) float32, memory-mapped.
         observed: (R, 17) bool, memory-mapped.
-        films: (F, S, S) uint8, memory-mapped.
+        films: (F, S, S) uint8, memory-mapped; films of no stay are among them, and zeros where one was unreadable.
         normaliser: content of normaliser.json.
         last_event_hours, film_hours, window_hours: (N,) times that the leak guards compare, hours since intime.
     """
@@ -121,6 +126,9 @@ class StayData:
     first_row: Array
     n_rows: Array
     film: Array
+    pair_film: Array
+    pair_first: Array
+    n_films: Array
     labels: npt.NDArray[np.float32]
     label_names: tuple[str, ...]
     values: Array
@@ -136,7 +144,7 @@ class StayData:
         """Open a preprocess artifact.
 
         Raises:
-            InputError: a file is missing or unreadable, or has not the columns of a preprocess artifact.
+            InputError: a file is missing or unreadable, or has not the content of a preprocess artifact.
         """
         try:
             samples = pl.read_parquet(path / "samples.parquet")
@@ -147,6 +155,7 @@ class StayData:
                 split=samples["split"].to_numpy().astype(str),
                 labels=samples.select(names).to_numpy().astype(np.float32, order="C"),
                 label_names=names,
+                **_pairs(samples, pl.read_parquet(path / "pairs.parquet")),
                 **{n: np.load(path / f"{n}.npy", mmap_mode="r") for n in ("values", "observed", "films")},
                 normaliser=json.loads((path / "normaliser.json").read_text(encoding="utf-8")),
             )
@@ -162,35 +171,53 @@ class StayData:
         return np.flatnonzero((self.split == split) & ((self.film >= 0) | (not with_film)))
 
 
+def _pairs(samples: pl.DataFrame, pairs: pl.DataFrame) -> dict[str, Array]:
+    """The fields of `StayData` about several films a stay.
+
+    Raises:
+        ValueError: the two tables do not tell the same.
+    """
+    stay_id, owner = samples["stay_id"].to_numpy(), pairs["stay_id"].to_numpy()
+    first, end = (np.searchsorted(owner, stay_id, side=side) for side in ("left", "right"))
+    n_films, film = end - first, pairs["film"].to_numpy()
+    last = np.full(len(samples), -1)
+    last[n_films > 0] = film[end[n_films > 0] - 1]
+    told = np.array_equal(n_films, samples["n_films"]) and np.array_equal(last, samples["film"])
+    if not told or n_films.sum() != len(pairs):
+        raise ValueError("pairs.parquet and samples.parquet disagree about the films of the stays")
+    return {"pair_film": film, "pair_first": first, "n_films": n_films}
+
+
 def collate(data: StayData, rows: Sequence[int] | Array, *, films: bool = True, noise: Noise | None = None) -> Batch:
     """Read the batch of some stays.
 
     Args:
         data: the samples.
         rows: (B,) rows in samples.parquet.
-        films: read the films; without, the batch is that of stays that have none.
+        films: read the films, all that were chosen for a stay; without, the batch is that of stays that have none.
         noise: corruption of the inputs.
     """
     rows = np.asarray(rows, dtype=np.int64)
-    film = data.film[rows] if films else np.full(len(rows), -1)
+    n_films = data.n_films[rows] if films else np.zeros(len(rows), dtype=np.int64)
     lengths, first = data.n_rows[rows].astype(np.int64), data.first_row[rows]
     series = np.zeros((len(rows), int(lengths.max(initial=1)), N_COLUMNS), dtype=np.float32)
     step = np.arange(series.shape[1])
     valid = step < lengths[:, None]
     cells = (first[:, None] + step)[valid]
     values = np.asarray(data.values[cells])
-    film_rows = np.flatnonzero(film >= 0)
-    pixels = np.asarray(data.films[film[film_rows]])
+    film_rows = np.repeat(np.arange(len(rows)), n_films)
+    number = np.arange(len(film_rows)) - (np.cumsum(n_films) - n_films)[film_rows]  # of the film within its stay
+    pixels = np.asarray(data.films[data.pair_film[data.pair_first[rows][film_rows] + number]])
     if noise is not None:
         values = _corrupted_series(values, lengths, data.stay_id[rows], noise)
-        pixels = _corrupted_films(pixels, data.stay_id[rows[film_rows]], noise)
+        pixels = _corrupted_films(pixels, data.stay_id[rows[film_rows]], number, noise)
     series[valid] = expand(values, data.observed[cells], data.normaliser)
     return Batch(
         series=torch.from_numpy(series),
         lengths=torch.from_numpy(lengths),
         films=torch.from_numpy(pixels)[:, None],
         film_rows=torch.from_numpy(film_rows),
-        has_film=torch.from_numpy(film >= 0),
+        has_film=torch.from_numpy(n_films > 0),
         labels=torch.from_numpy(data.labels[rows]),
         rows=torch.from_numpy(rows),
     )
@@ -201,9 +228,9 @@ def _corrupted_series(values: Array, lengths: Array, stay_ids: Array, noise: Noi
     return np.concatenate([noise.series(value, stay) for value, stay in stays])
 
 
-def _corrupted_films(films: Array, stay_ids: Array, noise: Noise) -> Array:
-    pairs = zip(films, stay_ids.tolist(), strict=True)
-    return np.stack([noise.film(film, stay) for film, stay in pairs]) if len(films) else films
+def _corrupted_films(films: Array, stay_ids: Array, number: Array, noise: Noise) -> Array:
+    each = zip(films, stay_ids.tolist(), number.tolist(), strict=True)
+    return np.stack([noise.film(film, stay, n) for film, stay, n in each]) if len(films) else films
 
 
 def unreadable(path: Path, error: Exception) -> InputError:

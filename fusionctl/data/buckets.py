@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
-
-from fusionctl.data.events import EVENT_COLUMNS
 
 # About a million events with the paper's variables: some 100 MB while they are sorted.
 STAYS_PER_BUCKET = 1024
 # Events held back before they are appended to the buckets' files.
 _HELD = 1 << 20
-_RECORD = np.dtype(
-    [("stay_id", "<i8"), ("hours", "<f8"), ("variable", "u1"), ("value", "<f4"), ("stored_hours", "<f8")]
-)
+_TYPES = {pl.Int64: "<i8", pl.Float64: "<f8", pl.UInt8: "u1", pl.Float32: "<f4"}
 
 
 class Buckets:
@@ -26,10 +23,13 @@ class Buckets:
     Args:
         folder: for the buckets' files; each is removed once it is read.
         stay_ids: all stays, sorted. Bucket i holds the stays from i x STAYS_PER_BUCKET on.
+        columns: name and type of each column of the events; a missing number is NaN on disk and null again after.
     """
 
-    def __init__(self, folder: Path, stay_ids: pl.Series) -> None:
+    def __init__(self, folder: Path, stay_ids: pl.Series, columns: Mapping[str, Any]) -> None:
         self._folder = folder
+        self._columns = dict(columns)
+        self._record = np.dtype([(name, _TYPES[kind]) for name, kind in columns.items()])
         self._first = stay_ids.gather_every(STAYS_PER_BUCKET).to_numpy()
         self._held: list[pl.DataFrame] = []
         self._lock = threading.Lock()
@@ -46,10 +46,10 @@ class Buckets:
         with self._lock:
             self._write()
         for path in map(self._path, range(len(self._first))):
-            records = np.fromfile(path, _RECORD) if path.exists() else np.zeros(0, _RECORD)
+            records = np.fromfile(path, self._record) if path.exists() else np.zeros(0, self._record)
             path.unlink(missing_ok=True)
-            frame = pl.DataFrame({name: np.ascontiguousarray(records[name]) for name in EVENT_COLUMNS}, EVENT_COLUMNS)
-            yield frame.with_columns(pl.col("stored_hours").fill_nan(None))
+            frame = pl.DataFrame({name: np.ascontiguousarray(records[name]) for name in self._columns}, self._columns)
+            yield frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
     def _write(self) -> None:
         if not self._held:
@@ -57,10 +57,10 @@ class Buckets:
         events = pl.concat(self._held)
         self._held = []
         bucket = np.searchsorted(self._first, events["stay_id"].to_numpy(), side="right").astype(np.uint16) - 1
-        records = np.zeros(events.height, _RECORD)
-        for name in EVENT_COLUMNS:
+        records = np.zeros(events.height, self._record)
+        for name, kind in self._columns.items():
             column = events[name]
-            records[name] = (column.fill_null(float("nan")) if name == "stored_hours" else column).to_numpy()
+            records[name] = (column.fill_null(float("nan")) if kind == pl.Float64 else column).to_numpy()
         order = np.argsort(bucket, kind="stable")
         bounds = np.searchsorted(bucket[order], np.arange(len(self._first) + 1))
         for index in range(len(self._first)):

@@ -33,17 +33,23 @@ STAY_COLUMNS = {
 
 
 def build_stays(
-    icustays: pl.DataFrame, admissions: pl.DataFrame, patients: pl.DataFrame, attrition: Attrition
+    icustays: pl.DataFrame,
+    admissions: pl.DataFrame,
+    patients: pl.DataFrame,
+    attrition: Attrition,
+    protocol: str = "paper",
 ) -> pl.DataFrame:
     """The kept stays, one row each, sorted by stay_id.
 
     Args:
         icustays, admissions, patients: the raw tables, typed.
         attrition: counts stays by rule.
+        protocol: `paper` or `legacy`.
 
     Returns:
-        `STAY_COLUMNS`. `age` is in years at admission: anchor_age + admission year - anchor_year. `death_time` is the
-        recorded time of death, or else the date of death at midnight; it may lie after discharge.
+        `STAY_COLUMNS`. `age` is in years at admission: anchor_age + admission year - anchor_year (`legacy`:
+        anchor_age). `death_time` is the recorded time of death, or else the date of death at midnight; it may lie
+        after discharge.
 
     Raises:
         InputError: no stay is left; the message has the counts.
@@ -57,7 +63,9 @@ def build_stays(
     stays = joined.join(patients.drop("line"), on="subject_id", how="inner")
     attrition.drop("the patient is unknown", joined.height - stays.height)
     stays = attrition.keep("the admission has several stays left", stays, pl.len().over("hadm_id") == 1)
-    age = pl.col("anchor_age") + pl.col("admittime").dt.year() - pl.col("anchor_year")
+    age = pl.col("anchor_age")
+    if protocol != "legacy":
+        age = age + pl.col("admittime").dt.year() - pl.col("anchor_year")
     stays = attrition.keep(f"age at admission below {ADULT_YEARS} or unknown", stays, age >= ADULT_YEARS)
     stays = attrition.keep(
         "intime or outtime missing, or outtime before intime", stays, pl.col("outtime") >= pl.col("intime")

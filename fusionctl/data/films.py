@@ -17,6 +17,7 @@ FILM_COLUMNS: dict[str, Any] = {
     "path": pl.String,
     "view": pl.String,
     "study_time": pl.Datetime("us"),
+    "labelled_by": pl.String,
     **dict.fromkeys(CHEXPERT_LABELS, pl.Float32),
 }
 
@@ -26,27 +27,57 @@ def no_films() -> pl.DataFrame:
     return pl.DataFrame(schema=FILM_COLUMNS)
 
 
-def build_films(metadata: pl.DataFrame, chexpert: pl.DataFrame, attrition: Attrition) -> pl.DataFrame:
+def build_films(
+    metadata: pl.DataFrame,
+    labels: pl.DataFrame,
+    attrition: Attrition,
+    *,
+    labeller: str = "chexpert",
+    test_labels: pl.DataFrame | None = None,
+) -> pl.DataFrame:
     """All films of all patients, sorted by patient, time and dicom_id.
 
     Args:
-        metadata, chexpert: the raw tables, typed; one row a film and one row a study.
+        metadata: the raw table, typed; one row a film.
+        labels: the labeller's table, typed; one row a study.
         attrition: counts rows by rule.
+        labeller: who made `labels` from the reports, "chexpert" or "negbio".
+        test_labels: study_id and the 14 labels of the studies that radiologists labelled (MIMIC-CXR-JPG 2.1.0); all
+            14 take the place of the labeller's. Their "Airspace Opacity" comes as "Lung Opacity".
 
     Returns:
-        `FILM_COLUMNS`. Labels are 1, 0, -1 (uncertain) or NaN (not mentioned, or the study was not labelled).
+        `FILM_COLUMNS`. Labels are 1, 0, -1 (uncertain) or NaN (not mentioned, or the study was not labelled);
+        `labelled_by` is the labeller's name, "radiologist", or "" for a study that nobody labelled.
     """
     attrition.before += metadata.height
     films = metadata.with_columns(study_time=study_time("StudyDate", "StudyTime"))
     films = attrition.keep("StudyDate or StudyTime is missing or impossible", films, pl.col("study_time").is_not_null())
-    films = films.join(chexpert.drop("line"), on=["subject_id", "study_id"], how="left")
+    films = films.join(_labelled(labels, labeller), on=["subject_id", "study_id"], how="left")
+    if test_labels is not None:
+        films = _replaced(films, test_labels)
     return films.select(
         *("subject_id", "study_id", "dicom_id"),
         film_path("subject_id", "study_id", "dicom_id").alias("path"),
         pl.col("ViewPosition").fill_null("").str.strip_chars().alias("view"),
         "study_time",
+        pl.col("labelled_by").fill_null(""),
         *(pl.col(label).cast(pl.Float32).fill_null(float("nan")) for label in CHEXPERT_LABELS),
     ).sort("subject_id", "study_time", "dicom_id")
+
+
+def _labelled(labels: pl.DataFrame, by: str) -> pl.DataFrame:
+    return labels.select("subject_id", "study_id", *CHEXPERT_LABELS, labelled_by=pl.lit(by))
+
+
+def _replaced(films: pl.DataFrame, test_labels: pl.DataFrame) -> pl.DataFrame:
+    """The films, those of a study in `test_labels` with its labels: an empty cell there replaces a label, too."""
+    names = [*CHEXPERT_LABELS, "labelled_by"]
+    better = test_labels.select("study_id", *CHEXPERT_LABELS, labelled_by=pl.lit("radiologist"))
+    joined = films.join(better, on="study_id", how="left", suffix=":radiologist")
+    is_better = pl.col("labelled_by:radiologist").is_not_null()
+    return joined.with_columns(
+        pl.when(is_better).then(pl.col(f"{name}:radiologist")).otherwise(pl.col(name)).alias(name) for name in names
+    )
 
 
 def study_time(date: str, time: str) -> pl.Expr:

@@ -1,228 +1,220 @@
-"""JPEG films to one array of small grey images: decoded once, by as many processes as asked, the same bytes always."""
+"""One film file to a square of grey levels: decoded, fitted, its contrast equalised if wanted."""
 
 from __future__ import annotations
 
-import logging
-import shutil
-import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import cv2
-import joblib
 import numpy as np
-import numpy.typing as npt
 
-from fusionctl.data.npy import NpyAppender
-from fusionctl.errors import FusionctlError, InputError, UsageError
+from fusionctl.data import dicom, jpeg
+from fusionctl.data.jpeg import Film, UnreadableFilm
+from fusionctl.errors import UsageError
 
-log = logging.getLogger("fusionctl")
+Fit = Literal["squeeze", "pad", "crop"]
+Backend = Literal["opencv", "skimage"]
+Equalise = Callable[[Film, Film], None]
 
-Film = npt.NDArray[np.uint8]
-
-# MIMIC-CXR's largest film has 14 megapixels. Far more is a broken header or an attack on memory.
-MAX_PIXELS = 100_000_000
 CLAHE_CLIP, CLAHE_TILES = 2.0, 8  # paper's reference code
-BLOCK_FILMS = 64  # per task of a process: 4 MiB of result at 256 x 256
-PROCESSES_FROM_SECONDS = 5.0  # starting them takes about a second
-_LOGGED = 10  # bad films named in the log; all are counted
-
-_REDUCED = {
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    1: cv2.IMREAD_GRAYSCALE,
-}
+_BINS = 256
 
 
-def cache_films(
-    root: Path,
-    paths: Sequence[str],
-    target: Path,
-    *,
-    size: int,
-    clahe: bool,
-    jobs: int,
-    max_bad: float,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[str | None]:
-    """Write the readable films, in order, as rows of a .npy file of shape (F, size, size), uint8.
+@dataclass(frozen=True, kw_only=True)
+class FilmFormat:
+    """What films are made into.
+
+    Attributes:
+        size: side of the square in pixels.
+        fit: how it is filled. squeeze: both sides scaled to it (the paper's "resized to 256 x 256"); pad: the longer
+            side scaled to it, the shorter one centred between black bars; crop: the middle square of the film (the
+            reference code: shorter side to 256, centre crop).
+        clahe: equalise contrast locally, after the film was fitted.
+        backend: whose CLAHE; the two differ by tens of grey levels.
+    """
+
+    size: int
+    fit: Fit
+    clahe: bool
+    backend: Backend
+
+    def check(self) -> None:
+        """Refuse a size that CLAHE's tiles do not divide.
+
+        Raises:
+            UsageError: naming the option.
+        """
+        if self.clahe and self.size % CLAHE_TILES:
+            raise UsageError(f"--film-size must be a multiple of {CLAHE_TILES} with --clahe; got {self.size}")
+
+
+class FilmReader:
+    """Reads films in one format. Not for use by two threads at once: CLAHE keeps buffers.
 
     Args:
-        root: folder of MIMIC-CXR-JPG.
-        paths: films, relative to `root`.
-        target: file to write.
-        size: side of the square films in pixels.
-        clahe: equalise contrast locally.
-        jobs: processes.
-        max_bad: share of films, 0 to 1, that may be unreadable.
-        progress: called with the films done and their total number.
+        root: folder of MIMIC-CXR-JPG, or of MIMIC-CXR.
+        form: format of the result.
 
-    Returns:
-        For each path None, or why that film could not be read.
-
-    Raises:
-        FusionctlError: the disk has too little room.
-        InputError: more films than `max_bad` allows cannot be read; names the first.
-        UsageError: `size` does not fit CLAHE's tiles.
+    Attributes:
+        n_dicom: films read so far that were DICOM files.
     """
-    if clahe and size % CLAHE_TILES:
-        raise UsageError(f"--film-size must be a multiple of {CLAHE_TILES} with --clahe; got {size}")
-    needed, free = len(paths) * size * size, shutil.disk_usage(target.parent).free
-    if needed > free:  # better now than after an hour
-        raise FusionctlError(
-            f"{target}: {len(paths)} films of {size} x {size} need {needed / 1e6:,.0f} MB, "
-            f"{free / 1e6:,.0f} MB are free",
-            hint="free space, choose another --work-dir, or a smaller --film-size",
-        )
-    allowed, reasons = int(max_bad * len(paths) + 1e-9), list[str | None]()
-    with NpyAppender(target, (size, size), np.uint8) as file:
-        for films, block_reasons in _read_blocks(root, paths, size=size, clahe=clahe, jobs=jobs):
-            file.append(films)
-            reasons += block_reasons
-            _check_bad(root, paths, reasons, allowed=allowed, max_bad=max_bad)
-            progress(len(reasons), len(paths))
-    _log_bad(paths, reasons)
-    return reasons
+
+    def __init__(self, root: Path, form: FilmFormat) -> None:
+        self.n_dicom = 0
+        self._root, self._form = root, form
+        self._equalise = equaliser(form.backend, size=form.size) if form.clahe else None
+        self._fitted = np.empty((form.size, form.size), np.uint8)
+
+    def read(self, path: str, out: Film) -> None:
+        """Read one film.
+
+        Args:
+            path: relative to the root, as JPEG. Where there is none, the file of that name with `.dcm` is read.
+            out: (size, size), overwritten; of undefined content after an error.
+
+        Raises:
+            UnreadableFilm: with the rule that the file breaks.
+            InputError: it is a DICOM file, and what reads it is not installed.
+        """
+        fitted = out if self._equalise is None else self._fitted
+        film, sides = self._decode(path)
+        fit_film(film, fitted, sides=sides, fit=self._form.fit)
+        if self._equalise is not None:
+            self._equalise(fitted, out)
+
+    def read_block(self, paths: Sequence[str]) -> tuple[Film, dict[int, str]]:
+        """Read films into the rows of one array.
+
+        Returns:
+            (n, size, size) and, by row, why a film could not be read; such a row is black.
+        """
+        films, unreadable = np.zeros((len(paths), self._form.size, self._form.size), np.uint8), {}
+        for row, path in enumerate(paths):
+            try:
+                self.read(path, films[row])
+            except UnreadableFilm as error:
+                films[row] = 0
+                unreadable[row] = error.message
+        return films, unreadable
+
+    def _decode(self, path: str) -> tuple[Film, tuple[int, int]]:
+        """The picture, not smaller than needed where it can be, and the width and height to scale it to."""
+        relative = PurePosixPath(path)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise UnreadableFilm("leaves the film folder; rule: paths stay inside --cxr-root")
+        file = self._root / relative
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and file.with_suffix(".dcm").exists():
+                return self._decode_dicom(file.with_suffix(".dcm"))
+            raise UnreadableFilm(f"cannot be read: {error.strerror}") from error
+        header = jpeg.read_header(data)
+        width, height = target_sides(header.width, header.height, size=self._form.size, fit=self._form.fit)
+        return jpeg.decode(data, header, width=width, height=height), (width, height)
+
+    def _decode_dicom(self, file: Path) -> tuple[Film, tuple[int, int]]:
+        film = dicom.read(file)
+        self.n_dicom += 1
+        return film, target_sides(film.shape[1], film.shape[0], size=self._form.size, fit=self._form.fit)
 
 
-def read_film(root: Path, path: str, *, size: int, clahe: bool) -> Film:
+def read_film(root: Path, path: str, *, size: int, fit: Fit, clahe: bool, backend: Backend) -> Film:
     """Read one film as (size, size) grey levels.
 
     Args:
         root: folder of MIMIC-CXR-JPG.
         path: the film, relative to `root`.
-        size: side in pixels; both sides are scaled to it ("squeeze").
-        clahe: equalise contrast locally.
+        size, fit, clahe, backend: see `FilmFormat`.
 
     Raises:
-        InputError: with the rule that the file breaks.
+        UnreadableFilm: with the rule that the file breaks.
+        UsageError: `size` does not fit CLAHE's tiles.
     """
-    relative = PurePosixPath(path)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise InputError("leaves the film folder; rule: paths stay inside --cxr-root")
-    try:
-        data = (root / relative).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}") from error
-    film = resize(decode(data, size=size), size=size)
-    if clahe:
-        return np.asarray(cv2.createCLAHE(CLAHE_CLIP, (CLAHE_TILES, CLAHE_TILES)).apply(film), dtype=np.uint8)
+    form = FilmFormat(size=size, fit=fit, clahe=clahe, backend=backend)
+    form.check()
+    film = np.empty((size, size), np.uint8)
+    FilmReader(root, form).read(path, film)
     return film
 
 
-def decode(data: bytes, *, size: int) -> Film:
-    """Decode a JPEG to grey at the smallest of the scales 1, 1/2, 1/4, 1/8 whose sides are still >= `size`.
+def target_sides(width: int, height: int, *, size: int, fit: Fit) -> tuple[int, int]:
+    """Width and height to which a film, or its middle square, is scaled."""
+    if fit != "pad":
+        return size, size
+    longer = max(width, height)
+    return max(1, round(width * size / longer)), max(1, round(height * size / longer))
 
-    The scale is applied in the decoder's cosine transform, which is what makes it fast. EXIF orientation is ignored:
-    MIMIC-CXR-JPG has none, and a stray tag must not turn a film.
+
+def fit_film(film: Film, out: Film, *, sides: tuple[int, int], fit: Fit) -> None:
+    """Scale a picture into a square: by area average where it shrinks, linearly where it grows.
 
     Args:
-        data: content of the file.
-        size: side wanted later, in pixels.
-
-    Raises:
-        InputError: not a JPEG, truncated, too large, or damaged.
+        film: (height, width).
+        out: (size, size), overwritten.
+        sides: width and height to scale to, from `target_sides`.
+        fit: see `FilmFormat`.
     """
-    width, height, scan = _jpeg_header(data)
-    if width * height > MAX_PIXELS:
-        raise InputError(f"has {width} x {height} pixels; rule: at most {MAX_PIXELS // 1_000_000} million")
-    if data.rfind(b"\xff\xd9", scan) < 0:  # decoders fill the rest with grey and say nothing
-        raise InputError("is truncated: the end-of-image marker is missing; rule: complete JPEG files")
-    scale = next((s for s in (8, 4, 2) if -(-width // s) >= size and -(-height // s) >= size), 1)
-    try:
-        film = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[scale] | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        film = None
-    if film is None:
-        raise InputError("cannot be decoded; rule: intact JPEG files")
-    return np.asarray(film, dtype=np.uint8)
+    if fit == "crop":  # before scaling: a film of 2000 x 1 must not become one of 512,000 x 256
+        side = min(film.shape)
+        top, left = (film.shape[0] - side) // 2, (film.shape[1] - side) // 2
+        film = film[top : top + side, left : left + side]
+    width, height = sides
+    if fit == "pad":
+        top, left = (out.shape[0] - height) // 2, (out.shape[1] - width) // 2
+        out.fill(0)
+        out = out[top : top + height, left : left + width]
+    shrunk = (min(width, film.shape[1]), min(height, film.shape[0]))
+    if shrunk == (width, height):
+        cv2.resize(film, shrunk, dst=out, interpolation=cv2.INTER_AREA)
+    else:  # OpenCV's area average does not smooth at all if one side grows, so each side is scaled by itself
+        film = np.asarray(cv2.resize(film, shrunk, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        cv2.resize(film, sides, dst=out, interpolation=cv2.INTER_LINEAR)
 
 
-def resize(film: Film, *, size: int) -> Film:
-    """Scale both sides to `size`: by area average, linearly where a side grows."""
-    if film.shape == (size, size):
-        return film
-    method = cv2.INTER_AREA if min(film.shape) >= size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(film, (size, size), interpolation=method), dtype=np.uint8)
+def equaliser(backend: Backend, *, size: int) -> Equalise:
+    """Contrast-limited adaptive histogram equalisation in 8 x 8 tiles: a function of input and output array.
+
+    OpenCV states the clip limit as a multiple of the mean count of a tile's 256 bins, scikit-image as a share of the
+    tile's pixels; 2.0 of the one is 2.0 / 256 of the other. scikit-image also stretches every film from its darkest to
+    its brightest pixel to the full range first, so low-contrast films come out tens of grey levels apart.
+    """
+    return _opencv_equaliser() if backend == "opencv" else _skimage_equaliser(size)
 
 
-def _jpeg_header(data: bytes) -> tuple[int, int, int]:
-    """Width, height, and where the compressed data begin, without decoding anything."""
-    if not data:
-        raise InputError("is empty; rule: JPEG files")
-    if not data.startswith(b"\xff\xd8\xff"):
-        raise InputError("is not a JPEG image; rule: JPEG files")
-    position, sides = 2, (0, 0)
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == 0xDA and min(sides):  # start of scan
-            return *sides, position
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            height, width = (int.from_bytes(data[position + i : position + i + 2], "big") for i in (5, 7))
-            sides = (width, height)
-        position += 2 + length
-    raise InputError("is truncated or damaged: no image data after the JPEG header; rule: complete JPEG files")
+def _opencv_equaliser() -> Equalise:
+    clahe = cv2.createCLAHE(CLAHE_CLIP, (CLAHE_TILES, CLAHE_TILES))
+
+    def equalise(film: Film, out: Film) -> None:
+        clahe.apply(film, out)
+
+    return equalise
 
 
-def _read_blocks(
-    root: Path, paths: Sequence[str], *, size: int, clahe: bool, jobs: int
-) -> Iterator[tuple[Film, list[str | None]]]:
-    # fixed blocks, results in order: the number of processes changes nothing in the file
-    blocks = [paths[start : start + BLOCK_FILMS] for start in range(0, len(paths), BLOCK_FILMS)]
-    started = time.monotonic()
-    for block in blocks[:1]:
-        yield _read_block(root, block, size, clahe)
-    worthwhile = (time.monotonic() - started) * len(blocks) > PROCESSES_FROM_SECONDS
-    parallel = joblib.Parallel(n_jobs=jobs if worthwhile else 1, return_as="generator")
-    results = parallel(joblib.delayed(_read_block)(root, block, size, clahe) for block in blocks[1:])
-    try:
-        for result in results:  # noqa: UP028 - with `yield from` a close would not pass through here
-            yield result
-    finally:
-        with warnings.catch_warnings():  # after a bad film, that the other blocks were for nothing is no news
-            warnings.simplefilter("ignore", UserWarning)
-            results.close()
+def _skimage_equaliser(size: int) -> Equalise:
+    from skimage import exposure  # takes a second to import, and is seldom used
+
+    kernel = (size // CLAHE_TILES, size // CLAHE_TILES)
+
+    def equalise(film: Film, out: Film) -> None:
+        levels = exposure.equalize_adapthist(film, kernel_size=kernel, clip_limit=CLAHE_CLIP / _BINS, nbins=_BINS)
+        np.rint(levels * 255, out=out, casting="unsafe")
+
+    return equalise
 
 
-def _read_block(root: Path, paths: Sequence[str], size: int, clahe: bool) -> tuple[Film, list[str | None]]:
-    cv2.setNumThreads(1)  # the processes are the parallelism
-    films, reasons, good = np.empty((len(paths), size, size), np.uint8), list[str | None](), 0
-    for path in paths:
-        try:
-            films[good] = read_film(root, path, size=size, clahe=clahe)
-            reasons.append(None)
-            good += 1
-        except InputError as error:
-            reasons.append(error.message)
-    return films[:good], reasons
+def decoder_version() -> str:
+    """Name and version of what decodes JPEG: pixels may differ by a grey level between versions."""
+    library = re.search(r"^\s*JPEG:\s*(.*\S)\s*$", cv2.getBuildInformation(), re.MULTILINE)
+    return f"opencv {cv2.__version__}" + (f", {library[1]}" if library else "")
 
 
-def _check_bad(
-    root: Path, paths: Sequence[str], reasons: Sequence[str | None], *, allowed: int, max_bad: float
-) -> None:
-    bad = [i for i, reason in enumerate(reasons) if reason is not None]
-    if len(bad) > allowed:
-        raise InputError(
-            f"{root / _unnamed(paths[bad[0]])}: film {reasons[bad[0]]} ({len(bad)} bad among the first {len(reasons)} "
-            f"of {len(paths)} films, --max-bad-films {max_bad:g} allows {allowed})",
-            hint="download the film again, or treat some films as absent with --max-bad-films, say 0.01",
-        )
-
-
-def _unnamed(path: str) -> str:
-    """The path with the patient's folder as a pattern: `ls` finds the film, and a message holds no patient's id."""
-    parts = PurePosixPath(path).parts
-    return str(PurePosixPath(*parts[:2], f"{parts[1]}*", *parts[3:])) if len(parts) == 5 else path
-
-
-def _log_bad(paths: Sequence[str], reasons: Sequence[str | None]) -> None:
-    bad = [(PurePosixPath(path).parent.name, reason) for path, reason in zip(paths, reasons, strict=True) if reason]
-    for study, reason in bad[:_LOGGED]:
-        log.warning("film of study %s %s; treated as absent", study, reason)
-    if len(bad) > _LOGGED:
-        log.warning("%d more films treated as absent", len(bad) - _LOGGED)
+def backend_version(backend: Backend) -> str:
+    """Name and version of what equalises contrast."""
+    if backend == "opencv":
+        return f"opencv {cv2.__version__}"
+    return f"skimage {metadata.version('scikit-image')}"

@@ -1,4 +1,4 @@
-"""MIMIC's names: the only module that knows how the raw tables, their columns and their folders are called.
+"""MIMIC's names: with `columns.py` the only module that knows how raw tables and their folders are called.
 
 Layouts differ between releases (v1.0 has core/ and `ethnicity`; v2 and v3 have neither). They are told apart by
 folders, columns and the years they cover, never by the name of a folder.
@@ -14,9 +14,8 @@ from pathlib import Path
 
 import polars as pl
 
+from fusionctl.data.columns import COLUMNS as COLUMNS
 from fusionctl.data.lines import read_header
-from fusionctl.data.tables import Column
-from fusionctl.data.variables import CHEXPERT_LABELS
 from fusionctl.errors import InputError
 
 # Folders in which a release may keep each table.
@@ -30,66 +29,17 @@ _FOLDERS = {
 }
 _SUFFIXES = (".csv.gz", ".csv")
 
-COLUMNS: dict[str, tuple[Column, ...]] = {
-    "patients": (
-        Column("subject_id", "id", required=True),
-        Column("gender", "text"),
-        Column("anchor_age", "number"),
-        Column("anchor_year", "whole"),
-        Column("anchor_year_group", "text"),
-        Column("dod", "date"),
-    ),
-    "admissions": (
-        Column("subject_id", "id", required=True),
-        Column("hadm_id", "id", required=True),
-        Column("admittime", "time"),
-        Column("dischtime", "time"),
-        Column("deathtime", "time"),
-        Column("race", "text", aliases=("ethnicity",)),
-    ),
-    "icustays": (
-        Column("subject_id", "id", required=True),
-        Column("hadm_id", "id", required=True),
-        Column("stay_id", "id", required=True),
-        Column("first_careunit", "text"),
-        Column("last_careunit", "text"),
-        Column("intime", "time"),
-        Column("outtime", "time"),
-    ),
-    "diagnoses_icd": (Column("hadm_id", "id"), Column("icd_code", "text"), Column("icd_version", "whole")),
-    "chartevents": (
-        Column("hadm_id", "id"),
-        Column("stay_id", "id"),
-        Column("charttime", "time"),
-        Column("storetime", "time"),
-        Column("itemid", "whole"),
-        Column("value", "text"),
-        Column("valuenum", "number"),
-    ),
-    "labevents": (
-        Column("subject_id", "id"),
-        Column("hadm_id", "id"),
-        Column("charttime", "time"),
-        Column("storetime", "time"),
-        Column("itemid", "whole"),
-        Column("value", "text"),
-        Column("valuenum", "number"),
-    ),
-    "metadata": (
-        Column("dicom_id", "text", required=True),
-        Column("subject_id", "id", required=True),
-        Column("study_id", "id", required=True),
-        Column("ViewPosition", "text"),
-        Column("StudyDate", "whole"),
-        Column("StudyTime", "number"),
-    ),
-    "chexpert": (
-        Column("subject_id", "id", required=True),
-        Column("study_id", "id", required=True),
-        *(Column(label, "number") for label in CHEXPERT_LABELS),
-    ),
-}
 ITEM_COLUMN = "itemid"
+
+# What the laboratory items that are read measure, in every release but v3.0 (d_labitems of the open demo 2.2).
+_LAB_ITEMS = {
+    50809: ("glucose", "blood"),
+    50817: ("oxygen saturation", "blood"),
+    50820: ("ph", "blood"),
+    50931: ("glucose", "blood"),
+}
+_WRONG_RELEASE = "MIMIC-IV v3.0 has wrong item ids in labevents and d_labitems; its owners corrected them in v3.1"
+_CHANGELOG = "changelog"
 
 _V3_YEARS = "2020 - 2022"  # an anchor_year_group that releases before v3 do not have
 
@@ -111,13 +61,18 @@ class Layout:
 def find_layout(root: Path) -> Layout:
     """Find the tables of a MIMIC-IV tree and tell its release from folders and columns.
 
+    `paths` has the table d_labitems too where it is there: it proves what the laboratory's item ids mean.
+
     Raises:
-        InputError: the root is missing or unreadable, or a table is missing.
+        InputError: the root is missing or unreadable, a table is missing, or it is release v3.0.
     """
     names = _listing(root)
     if not {"icu", "hosp"} & set(names):
         raise InputError(f"{root}: no folder icu/ or hosp/ in it", hint=_nested_hint(root, names))
     paths = {table: _find_table(root, table) for table in _FOLDERS}
+    _refuse_v3_0(root, names)
+    item_names = [path for suffix in _SUFFIXES if (path := root / "hosp" / f"d_labitems{suffix}").exists()]
+    paths |= dict(zip(["d_labitems"], item_names, strict=False))
     admissions = {name.lower() for name in read_header(paths["admissions"])}
     chart = {name.lower() for name in read_header(paths["chartevents"])}
     race = "race" if "race" in admissions else "ethnicity"
@@ -128,6 +83,32 @@ def find_layout(root: Path) -> Layout:
         version = "v2/v3" if "caregiver_id" in chart else "v2"
     evidence = f"admissions in {folder}/ with column {race}, chartevents with{'' if 'caregiver_id' in chart else 'out'}"
     return Layout(root, paths, version, f"{evidence} caregiver_id")
+
+
+def _refuse_v3_0(root: Path, names: list[str]) -> None:
+    """Refuse a tree whose list of changes ends with v3.0."""
+    texts = [_start_of(root / name) for name in names if name.lower().startswith(_CHANGELOG)]
+    releases = [tuple(map(int, found)) for found in re.findall(r"\bv?(\d+)\.(\d+)(?:\.\d+)?\b", " ".join(texts))]
+    if max((r for r in releases if r < (10, 0)), default=None) == (3, 0):
+        raise InputError(f"{root}: its list of changes ends with v3.0. {_WRONG_RELEASE}", hint="get v3.1 or later")
+
+
+def check_lab_items(path: Path, items: pl.DataFrame) -> None:
+    """Check that the laboratory items that are read measure what they should.
+
+    Args:
+        path: of the table d_labitems.
+        items: the table, typed.
+
+    Raises:
+        InputError: an item is called otherwise, as in MIMIC-IV v3.0.
+    """
+    names = items.with_columns(pl.col("label", "fluid").fill_null("").str.strip_chars().str.to_lowercase())
+    for itemid, line, *found in names.select("itemid", "line", "label", "fluid").iter_rows():
+        expected = _LAB_ITEMS.get(itemid)
+        if expected and tuple(found) != expected:
+            what = f"{path}: line {line}: item {itemid} must be {' in '.join(expected)}; it is {' in '.join(found)}"
+            raise InputError(f"{what}. {_WRONG_RELEASE}", hint="get v3.1 or later, or v2.2")
 
 
 def refine_version(layout: Layout, patients: pl.DataFrame) -> str:
@@ -141,15 +122,23 @@ def refine_version(layout: Layout, patients: pl.DataFrame) -> str:
     return layout.version
 
 
-def find_films(root: Path) -> dict[str, Path]:
-    """Paths of the metadata and CheXpert tables of a MIMIC-CXR-JPG tree (2.0.0 or 2.1.0; both name them 2.0.0).
+def find_films(root: Path, labels: str = "chexpert") -> dict[str, Path]:
+    """Paths of the tables of a MIMIC-CXR-JPG tree (2.0.0 or 2.1.0; both name them 2.0.0).
+
+    Args:
+        root: the tree.
+        labels: labeller, `chexpert` or `negbio`.
+
+    Returns:
+        Of "metadata", of the labeller, and of "test_labels", the radiologists' labels, where they are (2.1.0).
 
     Raises:
         InputError: the root is missing or unreadable, or a table is missing or there in several versions.
     """
     names = _listing(root)
-    found = {}
-    for table in ("metadata", "chexpert"):
+    test = [name for name in names if re.fullmatch(r"mimic-cxr-\d+\.\d+\.\d+-test-set-labeled\.csv(\.gz)?", name)]
+    found = {"test_labels": root / max(test)} if test else {}
+    for table in ("metadata", labels):
         pattern = re.compile(rf"mimic-cxr-\d+\.\d+\.\d+-{table}(\.csv(\.gz)?)")
         matches = sorted(name for name in names if pattern.fullmatch(name))
         versions = {name.partition(".csv")[0] for name in matches}

@@ -2,47 +2,32 @@
 
 The grid of a stay starts at intime and has `timestep` hours per row. An event at t hours belongs to row
 int(t / timestep - 1e-6), so that a row holds the half-open interval (start, end]; the last value of a row wins. A gap
-takes the last value seen; before the first there is `normal`. After Harutyunyan et al. 2019 (Discretizer) and MedFuse,
-done for many stays at once: no Python loop touches a stay.
+takes the last value seen, before the first a filling value; or the filling value everywhere (`filling`). After
+Harutyunyan et al. 2019 (Discretizer) and MedFuse, done for many stays at once: no Python loop touches a stay.
+
+The time of an event is when it was charted, or, to be strict, when it could be known: not before it was stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow.parquet as pq
 
+from fusionctl.data.event_blocks import EPSILON, Events, choose, in_window, once_stored, read_blocks
 from fusionctl.data.npy import NpyAppender
-from fusionctl.errors import InputError
-
-# The benchmark's tolerance, in hours at both ends of the window and in steps when binning.
-EPSILON = 1e-6
-# Events per block: about 90 stays of 48 h. Small enough for the block's arrays to stay in the processor's cache, which
-# doubles the rate.
-BLOCK_EVENTS = 1 << 16
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-
-
-class Events(NamedTuple):
-    """Events sorted by stay, hours, then stored_hours: n rows, as in `events.parquet`."""
-
-    stay_id: IntArray
-    hours: FloatArray
-    variable: npt.NDArray[np.uint8]
-    value: npt.NDArray[np.float32]
-
-    def of(self, rows: slice | BoolArray) -> Events:
-        """The events at `rows`, a slice or a mask."""
-        return Events._make(column[rows] for column in self)
+Floats32 = npt.NDArray[np.float32]
+Impute = Literal["previous", "normal", "zero"]
+Availability = Literal["charttime", "storetime"]
 
 
 @dataclass(frozen=True)
@@ -53,17 +38,49 @@ class Grid:
         first_row: (N,) first row in values.npy.
         n_rows: (N,) number of rows; 0 for a stay without an event in its window.
         last_event_hours: (N,) time of the last event that entered the grid, NaN where there is none.
+        never_stored: events of these stays, charted in the window, that were left out because nothing says when they
+            were stored; 0 where the time of charting counts.
+        late: events of these stays, charted in the window, that were stored only after it; likewise.
     """
 
     first_row: IntArray
     n_rows: IntArray
     last_event_hours: FloatArray
+    never_stored: int = 0
+    late: int = 0
 
 
 def n_bins(window_hours: npt.ArrayLike, timestep: float) -> IntArray:
-    """Rows of a grid over `window_hours`: int(hours / timestep + 1 - 1e-6), at least one."""
+    """Rows of a grid over `window_hours`: int(hours / timestep + 1 - 1e-6), at least one.
+
+    The tolerance is the benchmark's and here, as in the row of an event, one of steps.
+    """
     bins = (np.asarray(window_hours, dtype=np.float64) / timestep + 1 - EPSILON).astype(np.int64)
     return np.maximum(bins, 1)
+
+
+def filling(impute: Impute, normal: npt.ArrayLike, categorical: npt.ArrayLike) -> tuple[Floats32, bool]:
+    """What `grid` puts into cells without a measurement, for one of the imputation strategies.
+
+    - "previous": the last value seen; before the first, the normal value.
+    - "normal": always the normal value.
+    - "zero": 0 in physical units, before standardisation, as in the benchmark; of a categorical variable no category.
+
+    The benchmark's fourth strategy, "next", is left out on purpose: it fills a gap with a value measured later, so
+    an input would depend on what comes after it.
+
+    Args:
+        impute: name of the strategy.
+        normal: (V,) normal values; of a categorical variable the index of its category.
+        categorical: (V,) bool, which variables are categorical.
+
+    Returns:
+        fill (V,) float32, where -1 in a categorical column stands for no category; and carry, whether a value seen
+        goes before `fill`.
+    """
+    if impute == "zero":
+        return np.where(np.asarray(categorical, dtype=bool), -1.0, 0.0).astype(np.float32), False
+    return np.asarray(normal, dtype=np.float32), impute == "previous"
 
 
 def grid(
@@ -72,24 +89,26 @@ def grid(
     window_hours: FloatArray,
     *,
     timestep: float,
-    normal: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.float32], BoolArray, FloatArray]:
+    fill: Floats32,
+    carry: bool = True,
+) -> tuple[Floats32, BoolArray, FloatArray]:
     """Put the events of N stays on their grids and fill the gaps.
 
     Args:
-        sample: (n,) position of each event's stay among the N, ascending; each stay has an event.
-        events: n events.
-        window_hours: (N,) end of each stay's window; events at -1e-6 < t < end + 1e-6 enter.
+        sample: (n,) position of each event's stay among the N, ascending.
+        events: n >= 1 events, those of a stay in order of `hours`.
+        window_hours: (N,) end of each stay's window; events at -1e-6 < hours < end + 1e-6 enter.
         timestep: hours per row.
-        normal: (V,) value of a variable that was not seen yet.
+        fill: (V,) value of a cell that nothing was measured for; see `filling`.
+        carry: whether a value goes on into the rows after it, so that `fill` stands only before the first.
 
     Returns:
         values (R, V) and observed (R, V), the stays' rows one after another; and the time of the last event that
         entered (N,), NaN where none did.
     """
-    n_variables, bins = len(normal), n_bins(window_hours, timestep)
+    n_variables, bins = len(fill), n_bins(window_hours, timestep)
     first_row, n_rows = np.cumsum(bins) - bins, int(bins.sum())
-    inside = (events.hours > -EPSILON) & (events.hours < window_hours[sample] + EPSILON)
+    inside = in_window(events.hours, window_hours[sample])
     row = np.minimum((events.hours / timestep - EPSILON).astype(np.int64), bins[sample] - 1) + first_row[sample]
     cell = row * n_variables + events.variable
     cell[~inside] = n_rows * n_variables  # one spare cell takes what does not enter
@@ -98,12 +117,13 @@ def grid(
     cells = np.full(n_rows * n_variables + 1, -1, dtype=np.int32)
     cells[cell] = np.arange(len(cell), dtype=np.int32)
     number = cells[:-1].reshape(n_rows, n_variables)
-    observed = number >= 0
-    np.maximum.accumulate(number, axis=0, out=number)
-    # The running maximum crosses from stay to stay: numbers below a stay's first event are of the stay before.
-    first_event = np.searchsorted(sample, np.arange(len(bins))).astype(np.int32)
-    seen = number >= np.repeat(first_event, bins)[:, None]
-    values = np.where(seen, np.take(events.value, number, mode="clip"), normal)
+    known = observed = number >= 0
+    if carry:
+        np.maximum.accumulate(number, axis=0, out=number)
+        # The running maximum crosses from stay to stay: numbers below a stay's first event are of the stay before.
+        first_event = np.searchsorted(sample, np.arange(len(bins))).astype(np.int32)
+        known = number >= np.repeat(first_event, bins)[:, None]
+    values = np.where(known, np.take(events.value, number, mode="clip"), fill)
     last = np.full(len(bins), np.nan)
     last[sample[inside]] = events.hours[inside]
     return values, observed, last
@@ -116,7 +136,9 @@ def write_grid(
     window_hours: FloatArray,
     *,
     timestep: float,
-    normal: npt.NDArray[np.float32],
+    fill: Floats32,
+    carry: bool = True,
+    available_at: Availability = "charttime",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Grid:
     """Write values.npy and observed.npy for the stays that have an event in their window, in order of stay_id.
@@ -129,24 +151,30 @@ def write_grid(
         stay_ids: (N,) the stays wanted, ascending.
         window_hours: (N,) end of each stay's window.
         timestep: hours per row.
-        normal: (V,) value of a variable that was not seen yet.
+        fill, carry: what fills a cell without a measurement; see `filling`.
+        available_at: "charttime", or "storetime": an event counts as of the time it was charted or stored, whichever
+            is later, in the window rule, for its row and for which value is the last.
         progress: called with the events read so far and their total number.
 
     Raises:
         InputError: the events are not sorted.
     """
     found = Grid(np.zeros(len(stay_ids), np.int64), np.zeros(len(stay_ids), np.int64), np.full(len(stay_ids), np.nan))
-    shape, total, done = (len(normal),), pq.ParquetFile(events_path).metadata.num_rows, 0
+    shape, total, done = (len(fill),), pq.ParquetFile(events_path).metadata.num_rows, 0
+    left_out = np.zeros(2, dtype=np.int64)
     with (
         NpyAppender(folder / "values.npy", shape, np.float32) as values_file,
         NpyAppender(folder / "observed.npy", shape, np.bool_) as observed_file,
     ):
-        for events in read_blocks(events_path):
+        for events in read_blocks(events_path, stored=available_at == "storetime"):
             done += len(events.stay_id)
-            stays, sample, events = _wanted(events, stay_ids)
-            if len(stays):
-                window = window_hours[stays]
-                values, observed, last = grid(sample, events, window, timestep=timestep, normal=normal)
+            stays, sample, events = choose(events, stay_ids)
+            window = window_hours[stays]
+            if events.stored_hours is not None:
+                sample, events, block_left_out = once_stored(sample, events, window)
+                left_out += block_left_out
+            if len(sample):
+                values, observed, last = grid(sample, events, window, timestep=timestep, fill=fill, carry=carry)
                 filled, bins = ~np.isnan(last), n_bins(window, timestep)
                 n_rows = np.where(filled, bins, 0)
                 found.first_row[stays] = values_file.rows + np.cumsum(n_rows) - n_rows
@@ -155,46 +183,4 @@ def write_grid(
                 values_file.append(values if rows.all() else values[rows])
                 observed_file.append(observed if rows.all() else observed[rows])
             progress(done, total)
-    return found
-
-
-def read_blocks(events_path: Path, size: int = BLOCK_EVENTS) -> Iterator[Events]:
-    """Read events in blocks of about `size` rows that never cut a stay.
-
-    Raises:
-        InputError: the rows are not sorted by stay_id and hours.
-    """
-    # without these two options the reader keeps what it has read: memory would grow with the file
-    with pq.ParquetFile(events_path, pre_buffer=False, buffer_size=1 << 20) as file:
-        rest = Events(np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint8), np.empty(0, np.float32))
-        for batch in file.iter_batches(batch_size=size, columns=list(Events._fields), use_threads=False):
-            new = pl.DataFrame(batch)  # pyarrow's own way to numpy imports pandas, half a second
-            events = Events._make(np.concatenate([getattr(rest, name), new[name]]) for name in Events._fields)
-            if not len(events.stay_id):
-                continue
-            _check_sorted(events, events_path)
-            cut = int(np.searchsorted(events.stay_id, events.stay_id[-1]))  # the last stay may go on in the next batch
-            rest = events.of(slice(cut, None))
-            if cut:
-                yield events.of(slice(cut))
-        if len(rest.stay_id):
-            yield rest
-
-
-def _check_sorted(events: Events, path: Path) -> None:
-    step = np.diff(events.stay_id)
-    if ((step < 0) | ((step == 0) & ~(np.diff(events.hours) >= 0))).any():
-        raise InputError(
-            f"{path}: rows are not in order; rule: sorted by stay_id, hours, variable, stored_hours",
-            hint="rebuild it: fusionctl extract --force",
-        )
-
-
-def _wanted(events: Events, stay_ids: IntArray) -> tuple[IntArray, IntArray, Events]:
-    """Positions in `stay_ids` of the block's wanted stays, each event's position among those, and their events."""
-    first = np.flatnonzero(np.diff(events.stay_id, prepend=events.stay_id[0] - 1))
-    counts = np.diff(first, append=len(events.stay_id))
-    position = np.searchsorted(stay_ids, events.stay_id[first])
-    wanted = np.isin(events.stay_id[first], stay_ids, assume_unique=True)
-    sample = np.repeat(np.arange(int(wanted.sum())), counts[wanted])
-    return position[wanted], sample, events if wanted.all() else events.of(np.repeat(wanted, counts))
+    return replace(found, never_stored=int(left_out[0]), late=int(left_out[1]))

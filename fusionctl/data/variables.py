@@ -44,6 +44,9 @@ class Variable:
         texts: raw texts that stand for a category, where they differ from its name.
         scores: points of the Glasgow coma scale by category.
         percent_above: numbers above this are percent and are divided by 100.
+        legacy_extra: items that protocol `legacy` reads too, although they are another fluid.
+        legacy_normal: what `legacy` imputes, where it differs; a category's CareVue spelling.
+        legacy_unread: `legacy` reads none of the items, so the variable is always imputed.
     """
 
     name: str
@@ -56,6 +59,9 @@ class Variable:
     texts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     scores: tuple[int, ...] = ()
     percent_above: float = float("inf")
+    legacy_extra: tuple[Item, ...] = ()
+    legacy_normal: str = ""
+    legacy_unread: bool = False
 
     @property
     def is_categorical(self) -> bool:
@@ -65,7 +71,21 @@ class Variable:
     @property
     def normal_value(self) -> float:
         """The normal value as stored: a number in `unit`, or the index of a category."""
-        return float(self.categories.index(self.normal)) if isinstance(self.normal, str) else float(self.normal)
+        return self._stored(self.normal)
+
+    @property
+    def legacy_normal_value(self) -> float:
+        """The value that protocol `legacy` imputes, as stored."""
+        return self._stored(self.legacy_normal or self.normal)
+
+    def _stored(self, value: float | str) -> float:
+        return float(self.categories.index(value)) if isinstance(value, str) else float(value)
+
+    def read(self, protocol: str) -> tuple[Item, ...]:
+        """The items that a protocol reads as this variable."""
+        if protocol == "legacy":
+            return () if self.legacy_unread else self.items + self.legacy_extra
+        return self.items
 
 
 def _items(source: Source, *ids: int, convert: tuple[float, float] = AS_IS) -> tuple[Item, ...]:
@@ -123,10 +143,9 @@ _REFILL = {
 }
 
 
-def _coma(part: str, points: Mapping[str, int], normal: str, *itemids: int) -> Variable:
-    name = f"Glascow coma scale {part}"
-    categories, scores = tuple(points), tuple(points.values())
-    return Variable(name, _items("chart", *itemids), normal, categories=categories, scores=scores)
+def _coma(part: str, points: Mapping[str, int], normal: str, *itemids: int, legacy: str = "") -> Variable:
+    name, items = f"Glascow coma scale {part}", _items("chart", *itemids)
+    return Variable(name, items, normal, categories=tuple(points), scores=tuple(points.values()), legacy_normal=legacy)
 
 
 # Alphabetical: a variable's position here is its number everywhere.
@@ -137,6 +156,7 @@ VARIABLES: tuple[Variable, ...] = (
         "0.0",
         categories=("0.0", "1.0"),
         texts=MappingProxyType(_REFILL),
+        legacy_unread=True,
     ),
     Variable(
         "Diastolic blood pressure", _items("chart", 220051, 225310, 220180, 224643), 59.0, unit="mmHg", low=0, high=375
@@ -150,10 +170,10 @@ VARIABLES: tuple[Variable, ...] = (
         high=1.0,
         percent_above=1.0,
     ),
-    _coma("eye opening", _EYE, "Spontaneously", 220739),
-    _coma("motor response", _MOTOR, "Obeys Commands", 223901),
+    _coma("eye opening", _EYE, "Spontaneously", 220739, legacy="4 Spontaneously"),
+    _coma("motor response", _MOTOR, "Obeys Commands", 223901, legacy="6 Obeys Commands"),
     _coma("total", _TOTAL, "15"),  # MIMIC-IV has no such item: the sum of the three parts of one chart time
-    _coma("verbal response", _VERBAL, "Oriented", 223900),
+    _coma("verbal response", _VERBAL, "Oriented", 223900, legacy="5 Oriented"),
     Variable(
         "Glucose",
         _items("chart", 225664, 220621, 226537) + _items("lab", 50931, 50809),
@@ -161,6 +181,7 @@ VARIABLES: tuple[Variable, ...] = (
         unit="mg/dL",
         low=33,
         high=2000,
+        legacy_extra=_items("lab", 51478),  # urine
     ),
     Variable("Heart Rate", _items("chart", 220045), 86.0, unit="bpm", low=0, high=350),
     Variable(
@@ -199,7 +220,15 @@ VARIABLES: tuple[Variable, ...] = (
         low=20,
         high=250,
     ),
-    Variable("pH", _items("chart", 223830, 220274) + _items("lab", 50820), 7.4, unit="pH", low=6.3, high=8.4),
+    Variable(
+        "pH",
+        _items("chart", 223830, 220274) + _items("lab", 50820),
+        7.4,
+        unit="pH",
+        low=6.3,
+        high=8.4,
+        legacy_extra=_items("lab", 51491, 50831, 51094),  # urine, other body fluid, urine
+    ),
 )
 
 INDEX: Mapping[str, int] = MappingProxyType({variable.name: i for i, variable in enumerate(VARIABLES)})

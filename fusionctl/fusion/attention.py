@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fusionctl.data.batch import Batch
 from fusionctl.errors import UsageError
+from fusionctl.fusion.films import by_stay
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
@@ -22,6 +23,8 @@ FEEDFORWARD = 1024
 
 class Attention(nn.Module):
     """Tokens [EHR, projected CXR] through a transformer encoder; both output tokens, side by side, to a linear head.
+
+    Several films of a stay are one token, of the mean of their features.
 
     A stay without a film: its film token is masked, so the EHR token does not attend to it, and its output token is
     zero. Nothing is put through the film encoder in its place.
@@ -66,5 +69,6 @@ class Attention(nn.Module):
 
     def _film_tokens(self, batch: Batch) -> Tensor:
         """(B, dim); zeros where there is no film."""
-        present: Tensor = self.projection(self.cxr.embed(batch.films))
-        return present.new_zeros(len(batch.rows), self.ehr.dim).index_copy(0, batch.film_rows, present)
+        features, stays = by_stay(self.cxr.embed(batch.films), batch.film_rows)
+        present: Tensor = self.projection(features)
+        return present.new_zeros(len(batch.rows), self.ehr.dim).index_copy(0, stays, present)

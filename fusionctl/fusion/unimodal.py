@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fusionctl.data.batch import Batch
+from fusionctl.fusion.films import by_stay
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
@@ -39,7 +40,9 @@ class EhrOnly(nn.Module):
 
 
 class CxrOnly(nn.Module):
-    """The film alone. A stay without a film has no prediction: its logits are NaN.
+    """The film alone; of several films, the mean of their features.
+
+    A stay without a film has no prediction: its logits are NaN.
 
     Args:
         ehr: not used; None.
@@ -59,6 +62,7 @@ class CxrOnly(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (B, K), NaN in the rows without a film."""
-        present = self.classifier(self.cxr.embed(batch.films))
+        features, stays = by_stay(self.cxr.embed(batch.films), batch.film_rows)
+        present = self.classifier(features)
         logits = torch.full_like(batch.labels, float("nan"), dtype=present.dtype)
-        return Output(logits.index_copy(0, batch.film_rows, present))
+        return Output(logits.index_copy(0, stays, present))

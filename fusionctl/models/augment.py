@@ -1,17 +1,27 @@
-"""Cached films to the film encoder's input: resize, augment, crop, normalise, for a whole batch on its device.
+"""Cached films to the film encoder's input: resize, augment, crop, normalise.
 
-What is random is drawn first, as plain numbers a film (`draw`), and then applied (`apply`): the same draw on the same
-films gives the same input. Flip, affine map and crop are one resampling, so a film is interpolated once, not three
-times.
+What is random is drawn first, as plain numbers a film (`draw`), and then applied: the same draw on the same films gives
+the same input. Flip, affine map and crop are one resampling, so a film is interpolated once, not three times.
+
+There are two ways to apply a draw, which agree to less than a grey level: `on_device` takes a whole batch through
+PyTorch's kernels, on the accelerator that it is on; `on_cpu` takes film by film through OpenCV's, which stay in the
+processor's cache and are several times faster there.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+Grey = npt.NDArray[np.float32]  # (height, width) grey levels, 0 to 255
 
 # Mean and standard deviation of ImageNet's channels (torchvision's reference transforms), as in the paper's code.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -25,6 +35,10 @@ SHEAR_DEGREES = 5.0
 SCALE = 0.15
 TRANSLATION = 0.15
 FLIP_PROBABILITY = 0.5
+
+# A film's channels are equal before they are normalised: (3, 1, 1) factor and summand of a grey level, 0 to 255.
+_FACTOR = (1 / (255 * np.array(IMAGENET_SD)))[:, None, None].astype(np.float32)
+_SUMMAND = (-np.array(IMAGENET_MEAN) / np.array(IMAGENET_SD))[:, None, None].astype(np.float32)
 
 
 def prepare(
@@ -40,16 +54,79 @@ def prepare(
         generator: of the random numbers, on the CPU; None takes PyTorch's default one.
 
     Returns:
-        (P, 3, input_size, input_size) float32, normalised by ImageNet's statistics.
+        (P, 3, input_size, input_size) float32, normalised by ImageNet's statistics, channels last in memory.
     """
-    resized = resize(films, round(input_size / CROP_SHARE))
-    if train and magnitude > 0:
-        cropped = apply(resized, draw(len(films), magnitude=magnitude, generator=generator), input_size=input_size)
-    else:
+    random = train and magnitude > 0
+    parameters = draw(len(films), magnitude=magnitude, generator=generator) if random else None
+    transform = on_cpu if films.device.type == "cpu" else on_device
+    return transform(films, parameters, input_size=input_size)
+
+
+def on_cpu(films: Tensor, parameters: Tensor | None, *, input_size: int) -> Tensor:
+    """Prepare films one after another, on one thread; see `prepare`.
+
+    Args:
+        films: (P, 1, S, S) uint8 on the CPU.
+        parameters: (P, 8) as from `draw`; None crops the centre.
+        input_size: side of the result in pixels.
+    """
+    side = _side(input_size)
+    maps = None if parameters is None else _pixel_maps(parameters, side=side, input_size=input_size)
+    inputs = np.empty((len(films), input_size, input_size, 3), dtype=np.float32)
+    channels = np.empty((3, input_size, input_size), dtype=np.float32)
+    with _one_thread():
+        for i, film in enumerate(films[:, 0].numpy()):
+            resized = _resized(film.astype(np.float32), side)
+            crop = _cropped(resized, None if maps is None else maps[i], input_size)
+            np.add(np.multiply(crop, _FACTOR, out=channels), _SUMMAND, out=channels)
+            cv2.merge(list(channels), dst=inputs[i])
+    return torch.from_numpy(inputs).permute(0, 3, 1, 2)
+
+
+def on_device(films: Tensor, parameters: Tensor | None, *, input_size: int) -> Tensor:
+    """Prepare a batch on the device that holds it; arguments as of `on_cpu`."""
+    resized = resize(films, _side(input_size))
+    if parameters is None:
         cropped = centre_crop(resized, input_size)
+    else:
+        cropped = apply(resized, parameters, input_size=input_size)
     mean = torch.tensor(IMAGENET_MEAN, device=films.device).view(1, 3, 1, 1)
     sd = torch.tensor(IMAGENET_SD, device=films.device).view(1, 3, 1, 1)
     return ((cropped - mean) / sd).contiguous(memory_format=torch.channels_last)
+
+
+def _side(input_size: int) -> int:
+    """Side of the film from which the input is cropped."""
+    return round(input_size / CROP_SHARE)
+
+
+def _resized(film: Grey, side: int) -> Grey:
+    """(S, S) to (side, side): area average, or bilinear where it grows, as `resize`."""
+    if len(film) == side:
+        return film
+    method = cv2.INTER_AREA if len(film) > side else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(film, (side, side), interpolation=method), dtype=np.float32)
+
+
+def _cropped(film: Grey, pixel_map: npt.NDArray[np.float64] | None, size: int) -> Grey:
+    """(side, side) to (size, size): the centre, or by a map from the crop's pixels to the film's."""
+    if pixel_map is None:
+        first = (len(film) - size) // 2
+        return film[first : first + size, first : first + size]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(film, pixel_map, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(warped, dtype=np.float32)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep OpenCV from starting threads of its own beside PyTorch's: together they would exceed those asked for."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def resize(films: Tensor, side: int) -> Tensor:
@@ -103,13 +180,13 @@ def apply(films: Tensor, parameters: Tensor, *, input_size: int) -> Tensor:
     """
     if not len(films):
         return films.new_zeros(0, films.shape[1], input_size, input_size)
-    theta = _crop_to_film(parameters, side=films.shape[-1], input_size=input_size).to(films.device)
+    theta = _crop_to_film(parameters, side=films.shape[-1], input_size=input_size).float().to(films.device)
     grid = functional.affine_grid(theta, [len(films), films.shape[1], input_size, input_size], align_corners=False)
     return functional.grid_sample(films, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def _crop_to_film(parameters: Tensor, *, side: int, input_size: int) -> Tensor:
-    """(P, 2, 3) maps from the crop's coordinates to the film's, both -1..1 from edge to edge.
+    """(P, 2, 3) float64 maps from the crop's coordinates to the film's, both -1..1 from edge to edge.
 
     A pixel of the crop is moved to its place on the mapped film, then back through translation and linear map (the
     inverse of rotation x shear x scale), then through the flip.
@@ -123,4 +200,13 @@ def _crop_to_film(parameters: Tensor, *, side: int, input_size: int) -> Tensor:
     centre = torch.stack([crop_x * room - 2 * shift_x, crop_y * room - 2 * shift_y], dim=1)
     theta = torch.cat([linear * (input_size / side), linear @ centre[:, :, None]], dim=2)
     theta[:, 0] *= (1 - 2 * flip)[:, None]
-    return theta.float()
+    return theta
+
+
+def _pixel_maps(parameters: Tensor, *, side: int, input_size: int) -> npt.NDArray[np.float64]:
+    """(P, 2, 3) the same maps for pixels counted from 0 at the centre of the first, as OpenCV counts them."""
+    theta = _crop_to_film(parameters, side=side, input_size=input_size).numpy()
+    linear, shift = theta[:, :, :2], theta[:, :, 2]
+    # Pixel i of n lies at (2 i + 1) / n - 1 between the edges.
+    first = side / 2 * (shift + 1 + linear.sum(axis=2) * (1 / input_size - 1)) - 0.5
+    return np.concatenate([linear * (side / input_size), first[:, :, None]], axis=2)

@@ -1,4 +1,4 @@
-"""The film encoder: a residual network without its classifier, and a linear head."""
+"""The film encoder: one of torchvision's networks without its classifier, and a linear head."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fusionctl.errors import UsageError
 from fusionctl.models.augment import prepare
 
-ARCHS = ("resnet34", "resnet18")
+ARCHS = ("resnet34", "resnet18", "resnet50", "densenet121", "vit_b_16")
+VIT_PATCH = 16  # pixels on a side of a patch of vit_b_16
 
 
 class CxrEncoder(nn.Module):
-    """A torchvision residual network, randomly initialised, and a linear head on its features.
+    """A torchvision network, randomly initialised, and a linear head on its features.
 
-    ResNet-34 has 21,284,672 parameters without its fc, plus 513 an output.
+    ResNet-34 has 21,284,672 parameters without its fc, plus 513 an output. Every network gets films in three equal
+    channels, so that weights learnt on colour images fit (`models/init.py`).
 
     Args:
         arch: name of the network, one of `ARCHS`.
@@ -27,6 +30,7 @@ class CxrEncoder(nn.Module):
 
     Attributes:
         dim: width of the features.
+        trunk: the network without its classifier; its tensors have torchvision's names.
         config: the arguments, from which the same encoder can be built again.
     """
 
@@ -34,10 +38,6 @@ class CxrEncoder(nn.Module):
         self, arch: str = "resnet34", n_outputs: int = 14, *, input_size: int = 224, magnitude: float = 1.0
     ) -> None:
         super().__init__()
-        from torchvision import models
-
-        if arch not in ARCHS:
-            raise ValueError(f"arch must be one of {', '.join(ARCHS)}; got {arch!r}")
         self.config: dict[str, Any] = {
             "arch": arch,
             "n_outputs": n_outputs,
@@ -46,9 +46,7 @@ class CxrEncoder(nn.Module):
         }
         self.input_size = input_size
         self.magnitude = magnitude
-        self.trunk = getattr(models, arch)(weights=None)
-        self.dim: int = self.trunk.fc.in_features
-        self.trunk.fc = nn.Identity()
+        self.trunk, self.dim = build_trunk(arch, input_size=input_size)
         self.head = nn.Linear(self.dim, n_outputs)
         self.to(memory_format=torch.channels_last)
 
@@ -56,7 +54,7 @@ class CxrEncoder(nn.Module):
         """Encode prepared films.
 
         Args:
-            x: (P, 3, H, W) normalised; P may be 0.
+            x: (P, 3, H, W) normalised; P may be 0. H = W = input_size with vit_b_16, any size with the others.
 
         Returns:
             (P, dim).
@@ -81,6 +79,38 @@ class CxrEncoder(nn.Module):
     def forward(self, films: Tensor) -> Tensor:
         """Logits (P, n_outputs) of cached films (P, 1, S, S)."""
         return torch.as_tensor(self.head(self.embed(films)))
+
+
+def build_trunk(arch: str, *, input_size: int) -> tuple[nn.Module, int]:
+    """A network without its classifier, and the width of its features.
+
+    Args:
+        arch: one of `ARCHS`.
+        input_size: side of the input in pixels; only vit_b_16 depends on it.
+
+    Raises:
+        UsageError: the network does not take this input size.
+        ValueError: `arch` is not one of them.
+    """
+    from torchvision import models
+
+    if arch not in ARCHS:
+        raise ValueError(f"arch must be one of {', '.join(ARCHS)}; got {arch!r}")
+    if arch == "vit_b_16":
+        if input_size % VIT_PATCH:
+            fitting = max(2, round(input_size / VIT_PATCH)) * VIT_PATCH
+            raise UsageError(
+                f"--input-size must be a multiple of {VIT_PATCH} with --arch vit_b_16; got {input_size}",
+                hint=f"the nearest is --input-size {fitting}",
+            )
+        trunk = models.vit_b_16(weights=None, image_size=input_size)
+        trunk.heads = nn.Identity()
+        return trunk, int(trunk.hidden_dim)
+    trunk = getattr(models, arch)(weights=None)
+    classifier = "classifier" if arch == "densenet121" else "fc"
+    dim = int(getattr(trunk, classifier).in_features)
+    setattr(trunk, classifier, nn.Identity())
+    return trunk, dim
 
 
 @contextmanager

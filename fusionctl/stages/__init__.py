@@ -6,7 +6,8 @@ draft. It is imported only when it runs, and never imports another stage.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from fusionctl import settings as s
@@ -20,9 +21,13 @@ class Stage:
         schema_version: raised by hand when the same settings and inputs give another content.
         upstream: stages whose artifacts it reads. A trailing `*` means one artifact a model, `?` that it may lack,
             `+` those that the other inputs were made from.
-        roots: raw data folders that it reads, with the globs that identify their content.
+        roots: raw folders and files that it reads.
+        content_of: upstream stages of which it reads one file alone: that file's content, not the artifact's id, is
+            part of its identity. So both protocols' extracts share one cache of films.
         seeded: the seed is part of the artifact's identity.
-        trains: keeps checkpoints, so a stopped run is resumed rather than begun again.
+        trains: keeps checkpoints and saves one on a signal.
+        resumes: what a stopped run left is used by the next one; true of every stage that trains.
+        shards: parts of its work can be done by several jobs at once (`--shard I/N`).
         networks: runs torch, so it needs a device.
     """
 
@@ -33,14 +38,20 @@ class Stage:
     schema_version: int
     upstream: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
+    content_of: Mapping[str, str] = field(default_factory=dict)
     seeded: bool = False
     trains: bool = False
+    resumes: bool = False
+    shards: bool = False
     networks: bool = False
 
 
+# Globs of the files whose content identifies a raw folder. A root that is a file is identified by itself.
 ROOT_PATTERNS = {
     "mimic_root": ("*.csv", "*.csv.gz", "*/*.csv", "*/*.csv.gz"),
     "cxr_root": ("*.csv", "*.csv.gz"),
+    "split_file": ("testset.csv", "testset_iv.csv", "valset.csv", "valset_iv.csv"),
+    "init": (),
 }
 
 STAGES: dict[str, Stage] = {
@@ -51,17 +62,29 @@ STAGES: dict[str, Stage] = {
             help="Read the raw tables in one pass: stays, events, diagnoses, films.",
             module="fusionctl.stages.extract",
             settings=s.ExtractSettings,
-            schema_version=1,
+            schema_version=2,
             roots=("mimic_root", "cxr_root"),
         ),
         Stage(
-            name="preprocess",
-            help="Put events on a time grid, pair and cache films, split by patient (runs extract with --mimic-root).",
-            module="fusionctl.stages.preprocess",
-            settings=s.PreprocessSettings,
+            name="films",
+            help="Decode every film once, into one array (preprocess runs it where it is missing).",
+            module="fusionctl.stages.films",
+            settings=s.FilmsSettings,
             schema_version=1,
             upstream=("extract",),
             roots=("cxr_root",),
+            content_of={"extract": "films.parquet"},
+            resumes=True,
+            shards=True,
+        ),
+        Stage(
+            name="preprocess",
+            help="Put events on a time grid, pair films, split by patient (runs extract with --mimic-root, and films).",
+            module="fusionctl.stages.preprocess",
+            settings=s.PreprocessSettings,
+            schema_version=2,
+            upstream=("extract", "films?"),
+            roots=("split_file",),
         ),
         Stage(
             name="pretrain-ehr",
@@ -76,11 +99,12 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="pretrain-cxr",
-            help="Train the film encoder on the radiology labels.",
+            help="Train the film encoder on the radiology labels, or on the task.",
             module="fusionctl.stages.pretrain_cxr",
             settings=s.PretrainCxrSettings,
-            schema_version=1,
+            schema_version=2,
             upstream=("preprocess",),
+            roots=("init",),
             seeded=True,
             trains=True,
             networks=True,

@@ -25,10 +25,10 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from fusionctl.data import films, mimic, tables
-from fusionctl.data.attrition import Attrition
+from fusionctl.data.attrition import Attrition, table_of
 from fusionctl.data.buckets import Buckets
 from fusionctl.data.cohort import build_diagnoses, build_stays, keep_measured
-from fusionctl.data.events import EVENT_COLUMNS, clean_chart, clean_lab, in_order, item_ids
+from fusionctl.data.events import EVENT_COLUMNS, clean_chart, clean_lab, columns_of, in_order, item_ids
 from fusionctl.data.tables import Table
 from fusionctl.data.variables import GCS_TOTAL, Source
 from fusionctl.settings import ExtractSettings, Runtime
@@ -56,35 +56,45 @@ def run(draft: Draft, settings: ExtractSettings, inputs: Mapping[str, Any], *, r
     mimic_root: Path = inputs["mimic_root"]
     cxr_root: Path | None = inputs.get("cxr_root")
     layout = mimic.find_layout(mimic_root)
-    paths = layout.paths | (mimic.find_films(cxr_root) if cxr_root else {})
+    paths = layout.paths | (mimic.find_films(cxr_root, settings.labels) if cxr_root else {})
     opened = {name: tables.open_table(path, mimic.COLUMNS[name]) for name, path in paths.items()}
     roots = {"mimic_root": mimic_root, "cxr_root": cxr_root}
     said = settings.sensitivity
     sources = {name: mimic.sensitivity(root) if said == "auto" else said for name, root in roots.items() if root}
     draft.facts |= {"sources": sources, "sensitivity": mimic.strictest(sources.values())}
     with ThreadPoolExecutor(runtime.jobs, "records") as pool:
-        stays, cohort, version = _stays(opened, layout, pool)
+        stays, cohort, version = _stays(opened, layout, pool, settings.protocol)
         draft.facts |= {"layout": version, "layout_evidence": layout.evidence}
         log.info("extract: MIMIC-IV %s (%s), %s data", version, layout.evidence, draft.facts["sensitivity"])
-        films_attrition = _write_films(draft, opened, pool)
-        buckets = Buckets(draft.path, stays["stay_id"])
-        events_attrition = _read_events(opened, stays, buckets, pool, runtime)
-        measured = _write_events(draft, buckets)
+        _check_items(opened, version, pool)
+        films_attrition = _write_films(draft, opened, settings.labels, pool)
+        buckets = Buckets(draft.path, stays["stay_id"], columns_of(settings.protocol))
+        events_attrition = _read_events(opened, stays, buckets, settings.protocol, pool, runtime)
+        measured = _write_events(draft, buckets, settings.protocol)
         stays = keep_measured(stays, measured, cohort)
         diagnoses_attrition = _write_diagnoses(draft, opened, stays, pool)
     stays.write_parquet(draft.file("stays.parquet"))
     draft.rows["stays"] = stays.height
     attrition = [cohort, *events_attrition, diagnoses_attrition, films_attrition]
-    for counted in attrition:
-        log.info("extract: %s", counted)
     draft.write_json("attrition.json", [entry for counted in attrition for entry in counted.rows()])
+    draft.write_json("tables.json", [table_of(attrition)])
 
 
-def _stays(opened: Mapping[str, Table], layout: mimic.Layout, pool: Executor) -> tuple[pl.DataFrame, Attrition, str]:
+def _stays(
+    opened: Mapping[str, Table], layout: mimic.Layout, pool: Executor, protocol: str
+) -> tuple[pl.DataFrame, Attrition, str]:
     frames = {name: _read_keyed(opened[name], _KEYS[name], pool) for name in ("icustays", "admissions", "patients")}
     attrition = Attrition("icustays", "stays")
-    stays = build_stays(frames["icustays"], frames["admissions"], frames["patients"], attrition)
+    stays = build_stays(frames["icustays"], frames["admissions"], frames["patients"], attrition, protocol)
     return stays, attrition, mimic.refine_version(layout, frames["patients"])
+
+
+def _check_items(opened: Mapping[str, Table], version: str, pool: Executor) -> None:
+    """Refuse the release whose laboratory item ids are wrong, or say that it cannot be told from its successor."""
+    if "d_labitems" in opened:
+        mimic.check_lab_items(opened["d_labitems"].path, tables.read(opened["d_labitems"], pool=pool))
+    elif version == "v3":
+        log.warning("extract: without hosp/d_labitems v3.0, whose lab item ids are wrong, cannot be told from v3.1")
 
 
 def _read_keyed(table: Table, key: str, pool: Executor) -> pl.DataFrame:
@@ -93,14 +103,15 @@ def _read_keyed(table: Table, key: str, pool: Executor) -> pl.DataFrame:
     return frame
 
 
-def _write_films(draft: Draft, opened: Mapping[str, Table], pool: Executor) -> Attrition:
+def _write_films(draft: Draft, opened: Mapping[str, Table], labeller: str, pool: Executor) -> Attrition:
     attrition = Attrition("films", "rows")
     found = films.no_films()
     if "metadata" in opened:
         metadata = _read_keyed(opened["metadata"], _KEYS["metadata"], pool)
-        chexpert = tables.read(opened["chexpert"], pool=pool)
-        tables.require_unique(chexpert, ["subject_id", "study_id"], opened["chexpert"].path)
-        found = films.build_films(metadata, chexpert, attrition)
+        labels = tables.read(opened[labeller], pool=pool)
+        tables.require_unique(labels, ["subject_id", "study_id"], opened[labeller].path)
+        by_hand = _read_keyed(opened["test_labels"], "study_id", pool) if "test_labels" in opened else None
+        found = films.build_films(metadata, labels, attrition, labeller=labeller, test_labels=by_hand)
     found.write_parquet(draft.file("films.parquet"))
     draft.rows["films"] = found.height
     return attrition
@@ -118,7 +129,12 @@ def _write_diagnoses(draft: Draft, opened: Mapping[str, Table], stays: pl.DataFr
 
 
 def _read_events(
-    opened: Mapping[str, Table], stays: pl.DataFrame, buckets: Buckets, pool: Executor, runtime: Runtime
+    opened: Mapping[str, Table],
+    stays: pl.DataFrame,
+    buckets: Buckets,
+    protocol: str,
+    pool: Executor,
+    runtime: Runtime,
 ) -> list[Attrition]:
     """Clean both tables of events into the buckets, side by side."""
     done, stop = dict.fromkeys(dict(_EVENT_TABLES), 0), threading.Event()
@@ -129,7 +145,7 @@ def _read_events(
         def on_read(position: int) -> None:
             done[name] = position
 
-        return _clean_table(opened[name], source, stays, buckets, pool, runtime.jobs, on_read, stop)
+        return _clean_table(opened[name], source, stays, buckets, protocol, pool, runtime.jobs, on_read, stop)
 
     with ThreadPoolExecutor(len(done), "tables") as readers:
         running = [readers.submit(read, name, source) for name, source in _EVENT_TABLES]
@@ -153,6 +169,7 @@ def _clean_table(
     source: Source,
     stays: pl.DataFrame,
     buckets: Buckets,
+    protocol: str,
     pool: Executor,
     jobs: int,
     on_read: Callable[[int], object],
@@ -160,25 +177,24 @@ def _clean_table(
 ) -> Attrition:
     attrition = Attrition(table.path.name.partition(".")[0], "rows")
     clean = {"chart": clean_chart, "lab": clean_lab}[source]
-    frames = tables.batches(
-        table, pool=pool, ahead=jobs + 2, item_column=mimic.ITEM_COLUMN, items=item_ids(source), on_read=on_read
-    )
+    wanted: dict[str, Any] = {"item_column": mimic.ITEM_COLUMN, "items": item_ids(source, protocol)}
+    frames = tables.batches(table, pool=pool, ahead=jobs + 2, on_read=on_read, **wanted)
     for frame, seen in frames:
         if stop.is_set():
             break
         attrition.before += seen
         attrition.drop("item of no variable", seen - frame.height)
-        buckets.add(clean(frame, stays, attrition))
+        buckets.add(clean(frame, stays, attrition, protocol))
     return attrition
 
 
-def _write_events(draft: Draft, buckets: Buckets) -> pl.Series:
+def _write_events(draft: Draft, buckets: Buckets, protocol: str) -> pl.Series:
     """Sort and write the buckets, each a row group; stay_id of every stay with an event."""
     schema = pl.DataFrame(schema=EVENT_COLUMNS).to_arrow().schema
     measured, rows, totals = [], 0, 0
     with pq.ParquetWriter(draft.file("events.parquet"), schema, compression="zstd") as writer:
         for bucket in buckets.drain():
-            events = in_order(bucket)
+            events = in_order(bucket, protocol)
             if events.height:
                 writer.write_table(events.to_arrow(), row_group_size=events.height)
             measured.append(events["stay_id"].unique())

@@ -1,26 +1,29 @@
 """Stage `preprocess`: from events and films to arrays that models read.
 
-extract: stays, events, films   ->  samples.parquet, values.npy, observed.npy, normaliser.json
-JPEG films                      ->  films.npy, films.parquet
-                                    pairing.json, attrition.json
+extract: stays, events, diagnoses   ->  samples.parquet, values.npy, observed.npy, normaliser.json
+films: the cache of all films       ->  films.npy (the same file), films.parquet, pairs.parquet
+                                        pairing.json, attrition.json, phenotypes.json, tables.json
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from fusionctl.data import guards, images, pairing, series, splits
-from fusionctl.data.attrition import Attrition
+from fusionctl.data import guards, pairing, series, split_file, splits
+from fusionctl.data import phenotypes as pheno
+from fusionctl.data.attrition import Attrition, table_of
 from fusionctl.data.normaliser import Normaliser
+from fusionctl.data.npy import NpyAppender
 from fusionctl.data.variables import CHEXPERT_LABELS, VARIABLES
-from fusionctl.errors import InputError
+from fusionctl.errors import InputError, UsageError
 from fusionctl.settings import PreprocessSettings, Runtime
 from fusionctl.tasks import TASKS
 from fusionctl.workdir import Artifact, Draft
@@ -28,44 +31,91 @@ from fusionctl.workdir import Artifact, Draft
 log = logging.getLogger("fusionctl")
 
 _STAY_COLUMNS = ("stay_id", "subject_id", "hadm_id", "intime", "age", "sex", "race", "care_unit")
+_CATEGORICAL = np.array([variable.is_categorical for variable in VARIABLES])
 
 
 def run(draft: Draft, settings: PreprocessSettings, inputs: Mapping[str, Any], *, runtime: Runtime) -> None:
     """Write the samples, their series and films, and what was left out.
 
     Raises:
-        InputError: no sample is left, or films are missing or unreadable.
+        InputError: no sample is left, the films' cache is missing, or the file of the split is not one.
         LeakError: a guard found a leak in what was written.
+        UsageError: two settings do not go together.
     """
     extract: Artifact = inputs["extract"]
-    stays = pl.read_parquet(extract.file("stays.parquet"))
-    samples, stays_left_out = _grid(draft, extract, stays, settings, runtime)
-    samples, films_left_out = _films(draft, extract, samples, inputs["cxr_root"], settings, runtime)
+    stays, diagnoses = (pl.read_parquet(extract.file(f"{name}.parquet")) for name in ("stays", "diagnoses"))
+    pairing.parse_window(settings.film_window)  # wrong usage is said before the work
+    split_of = _Splitter(settings, inputs.get("split_file"))
+    samples, stays_left_out = _grid(draft, extract, stays, diagnoses, settings, runtime)
+    samples = samples.with_columns(split=split_of(samples["subject_id"], warn=True))
+    samples, films_left_out = _films(draft, extract, inputs.get("films"), samples, split_of, settings)
     samples.write_parquet(draft.file("samples.parquet"))
-    _write_normaliser(draft, samples)
-    columns = (samples[name].to_numpy() for name in ("film_hours", "window_hours", "split"))
-    draft.write_json("pairing.json", pairing.summary(*columns))
+    _write_normaliser(draft, samples, settings.normaliser)
+    hours = pairing.summary(*(samples[n].to_numpy() for n in ("film_hours", "window_hours", "split", "n_films")))
+    draft.write_json("pairing.json", hours)
     draft.write_json("attrition.json", stays_left_out.rows() + films_left_out.rows())
     guards.check_preprocessed(draft.path)
     draft.rows["samples"] = len(samples)
-    _log_summary(samples, TASKS[settings.task].labels, stays_left_out, films_left_out)
+    tables = [table_of([stays_left_out, films_left_out]), pairing.terminal_table(hours)]
+    draft.write_json("tables.json", tables + _eras(draft, samples, diagnoses, settings))
+    _log_summary(samples, TASKS[settings.task].labels)
+
+
+class _Splitter:
+    """Gives patients their split: by a list, by folds, or by the paper's shares."""
+
+    def __init__(self, settings: PreprocessSettings, listed: Path | None) -> None:
+        if listed and settings.folds:
+            raise UsageError("--split-file and --folds both say who is for testing", hint="give one of them")
+        self._folds, self._fold = settings.folds, settings.fold
+        self._listed = split_file.read_split_file(listed) if listed else None
+        self._path = listed
+
+    def __call__(self, subject_ids: pl.Series, *, warn: bool = False) -> pl.Series:
+        ids = subject_ids.to_numpy()
+        if self._listed is not None:
+            names, unlisted = split_file.assign(ids, self._listed)
+            if unlisted and warn:
+                log.warning(
+                    "preprocess: %d of %d patients stand on no list of %s and are all for training: the lists are of "
+                    "another release. Without --split-file every patient is in a split by its own id.",
+                    *(unlisted, subject_ids.n_unique(), self._path),
+                )
+        else:
+            names = splits.folds(ids, self._folds, self._fold) if self._folds else splits.assign(ids)
+        return pl.Series(names, dtype=pl.String)
 
 
 def _grid(
-    draft: Draft, extract: Artifact, stays: pl.DataFrame, settings: PreprocessSettings, runtime: Runtime
+    draft: Draft,
+    extract: Artifact,
+    stays: pl.DataFrame,
+    diagnoses: pl.DataFrame,
+    settings: PreprocessSettings,
+    runtime: Runtime,
 ) -> tuple[pl.DataFrame, Attrition]:
     """Write values.npy and observed.npy; the samples, sorted by stay_id, and the stays that were left out."""
-    chosen, left_out = TASKS[settings.task].samples(stays)
+    protocol = settings.protocol
+    task = TASKS[settings.task]
+    chosen, left_out = task.samples(stays, diagnoses, protocol=protocol, window_hours=settings.window_hours)
+    normal = [v.legacy_normal_value if protocol == "legacy" else v.normal_value for v in VARIABLES]
+    fill, carry = series.filling(settings.impute, normal, _CATEGORICAL)
     grid = series.write_grid(
         extract.file("events.parquet"),
         draft.path,
         chosen["stay_id"].to_numpy(),
         chosen["window_hours"].to_numpy(),
         timestep=settings.timestep,
-        normal=np.array([variable.normal_value for variable in VARIABLES], dtype=np.float32),
+        fill=fill,
+        carry=carry,
+        available_at=settings.available_at,
         progress=lambda done, total: runtime.progress("events on the grid", done, total),
     )
     draft.rows["values"] = int(grid.n_rows.sum())
+    if settings.available_at == "storetime":
+        draft.rows |= {"events_never_stored": grid.never_stored, "events_stored_late": grid.late}
+        said = "preprocess: %d events of the windows left out because stored only later, %d without a time of storing"
+        log.info(said, grid.late, grid.never_stored)
     samples = (
         chosen.with_columns(
             first_row=pl.Series(grid.first_row),
@@ -82,76 +132,82 @@ def _grid(
             + "; ".join(f"{rule} ({n})" for rule, n in left_out.items()),
             hint="use a data set with more or longer stays",
         )
-    split = splits.assign(samples["subject_id"].to_numpy())
-    return samples.with_columns(split=pl.Series(split)), _attrition("stays", "stays", len(stays), left_out)
+    return samples, _attrition("stays", "stays", len(stays), left_out)
 
 
 def _films(
     draft: Draft,
     extract: Artifact,
+    cache: Artifact | None,
     samples: pl.DataFrame,
-    cxr_root: Path | None,
+    split_of: _Splitter,
     settings: PreprocessSettings,
-    runtime: Runtime,
 ) -> tuple[pl.DataFrame, Attrition]:
-    """Write films.npy and films.parquet; the samples with their films, and the films that were left out."""
-    films = pl.read_parquet(extract.file("films.parquet"))
-    if len(films) and cxr_root is None:
-        raise InputError(
-            f"extract/{extract.id} lists {len(films)} films, but their folder was not given",
-            hint="add --cxr-root DIR, the folder of MIMIC-CXR-JPG that extract read",
-        )
-    if not len(films) and cxr_root is not None:
-        raise InputError(
-            f"extract/{extract.id} lists no film, though --cxr-root {cxr_root} was given",
-            hint=f"run first: fusionctl extract --mimic-root DIR --cxr-root {cxr_root}",
-        )
-    films = films.with_columns(split=pl.Series(splits.assign(films["subject_id"].to_numpy()), dtype=pl.String))
-    pairs = pairing.pair(samples, films, view=settings.film_view)
-    # for pretraining all films of training patients; of other patients only what a stay is paired with
-    wanted = (films["split"] == "train").to_numpy() | np.isin(np.arange(len(films)), pairs["film"].to_numpy())
-    reasons = images.cache_films(
-        cxr_root or Path(),
-        films["path"].filter(pl.Series(wanted)).to_list(),
-        draft.file("films.npy"),
-        size=settings.film_size,
-        clahe=settings.clahe,
-        jobs=runtime.jobs,
-        max_bad=settings.max_bad_films,
-        progress=lambda done, total: runtime.progress("films", done, total),
+    """Write films.npy, films.parquet and pairs.parquet; the samples with their films, and the films left out."""
+    films = pl.read_parquet(extract.file("films.parquet")).with_row_index("film").cast({"film": pl.Int32})
+    if len(films) and cache is None:
+        raise InputError(f"extract/{extract.id} lists {len(films)} films; their cache is missing", hint=_RUN_FILMS)
+    readable = pl.Series(np.zeros(0, bool))
+    if cache is not None:
+        readable = pl.read_parquet(cache.file("films.parquet"))["readable"]
+        if len(readable) != len(films):
+            what = f"films/{cache.id} has {len(readable)} films, extract/{extract.id} lists {len(films)}"
+            raise InputError(f"{what}; rule: the cache of the films that extract lists", hint=_RUN_FILMS)
+    _take_films(draft, cache)
+    usable = films.filter(readable)
+    usable = usable.with_columns(split=split_of(usable["subject_id"]))
+    columns = ("film", "subject_id", "study_id", "split", "view", "study_time", "labelled_by", *CHEXPERT_LABELS)
+    usable.select(columns).write_parquet(draft.file("films.parquet"))
+    pairs = pairing.pair(samples, usable, view=settings.film_view, pick=settings.film_pick, window=settings.film_window)
+    pairs.write_parquet(draft.file("pairs.parquet"))
+    draft.rows |= {"films": len(usable), "pairs": len(pairs)}
+    chosen = pairing.film_of(pairs)
+    joined = samples.join(chosen, on="stay_id", how="left", maintain_order="left")
+    filled = (
+        pl.col("film").fill_null(-1),
+        pl.col("film_hours").fill_null(float("nan")),
+        pl.col("n_films").fill_null(0),
     )
-    readable = np.array([reason is None for reason in reasons], dtype=bool)
-    cached = np.flatnonzero(wanted)[readable]
-    row = np.full(len(films), -1, dtype=np.int32)
-    row[cached] = np.arange(len(cached), dtype=np.int32)
-    table = films[cached].with_row_index("film")
-    table.select("film", "subject_id", "study_id", "split", "view", "study_time", *CHEXPERT_LABELS).write_parquet(
-        draft.file("films.parquet")
-    )
-    draft.rows["films"] = len(table)
-    left_out = {
-        "neither of a training patient nor paired with a stay": int((~wanted).sum()),
-        "unreadable, treated as absent": int((~readable).sum()),
-    }
-    return _with_films(samples, pairs, row), _attrition("films", "rows", len(films), left_out)
+    left_out = {"unreadable, treated as absent": len(films) - len(usable)}
+    return joined.with_columns(*filled), _attrition("films", "rows", len(films), left_out)
 
 
-def _with_films(samples: pl.DataFrame, pairs: pl.DataFrame, row: npt.NDArray[np.int32]) -> pl.DataFrame:
-    """Add `film` (row of films.npy, -1 = none) and `film_hours`; a film that could not be read is none."""
-    found = pairs.with_columns(film=pl.Series(row[pairs["film"].to_numpy()], dtype=pl.Int32))
-    return samples.join(
-        found.filter(pl.col("film") >= 0), on="stay_id", how="left", maintain_order="left"
-    ).with_columns(pl.col("film").fill_null(-1), pl.col("film_hours").fill_null(float("nan")))
+_RUN_FILMS = "run first: fusionctl films --cxr-root DIR, then choose it with --films ID"
 
 
-def _write_normaliser(draft: Draft, samples: pl.DataFrame) -> None:
+def _take_films(draft: Draft, cache: Artifact | None) -> None:
+    """Make the cache's array a file of this artifact: the same file where the disk allows it, else a copy."""
+    target = draft.file("films.npy")
+    if cache is None:
+        with NpyAppender(target, (1, 1), np.uint8):
+            return
+    try:
+        os.link(cache.file("films.npy"), target)
+    except OSError:
+        shutil.copyfile(cache.file("films.npy"), target)
+
+
+def _write_normaliser(draft: Draft, samples: pl.DataFrame, kind: Literal["standard", "robust"]) -> None:
     normaliser = Normaliser.fit(
         np.load(draft.file("values.npy"), mmap_mode="r"),
         (samples["split"] == "train").to_numpy(),
         samples["n_rows"].to_numpy(),
-        np.array([not variable.is_categorical for variable in VARIABLES]),
+        ~_CATEGORICAL,
+        kind=kind,
     )
     draft.write_json("normaliser.json", normaliser.to_json())
+
+
+def _eras(
+    draft: Draft, samples: pl.DataFrame, diagnoses: pl.DataFrame, settings: PreprocessSettings
+) -> list[dict[str, Any]]:
+    """Of phenotyping: write phenotypes.json, and the table of labels by coding era."""
+    if settings.task != "phenotyping":
+        return []
+    labels = samples.select("hadm_id", *TASKS["phenotyping"].labels)
+    records = pheno.eras(samples["hadm_id"], diagnoses, labels, settings.protocol)
+    draft.write_json("phenotypes.json", records)
+    return [pheno.era_table(records)]
 
 
 def _attrition(table: str, unit: Literal["rows", "stays"], before: int, left_out: Mapping[str, int]) -> Attrition:
@@ -162,16 +218,12 @@ def _attrition(table: str, unit: Literal["rows", "stays"], before: int, left_out
     return attrition
 
 
-def _log_summary(samples: pl.DataFrame, labels: tuple[str, ...], *left_out: Attrition) -> None:
-    for attrition in left_out:
-        log.info("preprocess: %s", attrition)
+def _log_summary(samples: pl.DataFrame, labels: tuple[str, ...]) -> None:
     for split in splits.SPLITS:
         part = samples.filter(pl.col("split") == split)
-        prevalence = ", ".join(f"{name} {_percent(part[name].fill_nan(None).mean())}" for name in labels)
-        log.info(
-            "preprocess: %s: %d stays, %d with a film; %s", split, len(part), (part["film"] >= 0).sum(), prevalence
-        )
-
-
-def _percent(share: Any) -> str:
-    return "unknown" if share is None else f"{share:.1%}"
+        shares = [part[name].fill_nan(None).mean() for name in labels]
+        known = [float(share) for share in shares if isinstance(share, float)]
+        prevalence = f"{sum(known) / len(known):.1%}" if known else "unknown"
+        what = "prevalence" if len(labels) == 1 else f"mean prevalence of {len(labels)} labels"
+        paired = (part["film"] >= 0).sum()
+        log.info("preprocess: %s: %d stays, %d with a film; %s %s", split, len(part), paired, what, prevalence)

@@ -77,7 +77,8 @@ def run(draft: Draft, settings: RobustnessSettings, inputs: Mapping[str, Any], *
     draft.rows["curve"] = len(curve)
     rounded = [_plain(row) for row in curve]
     draft.file("curve.svg").write_bytes(draw(rounded, title=_title(settings)))
-    facts = {"task": settings.task, "models": names, "levels": levels, "kind": settings.kind, "seed": runtime.seed}
+    facts: dict[str, Any] = {"task": settings.task, "models": names, "levels": levels}
+    facts |= {"kind": settings.kind, "seed": runtime.seed}
     facts |= {"modality": settings.modality, "resamples": settings.resamples, "threshold": settings.threshold}
     draft.write_json("metrics.json", {**facts, "artifacts": _ids(names, artifacts), "curve": rounded})
     draft.write_json("tables.json", [_table(rounded, names, levels, settings)])

@@ -7,6 +7,7 @@ from typing import Protocol
 import polars as pl
 
 from fusionctl.tasks.mortality import Mortality
+from fusionctl.tasks.phenotyping import Phenotyping
 
 
 class Task(Protocol):
@@ -15,11 +16,16 @@ class Task(Protocol):
     name: str
     labels: tuple[str, ...]
 
-    def samples(self, stays: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    def samples(
+        self, stays: pl.DataFrame, diagnoses: pl.DataFrame, *, protocol: str, window_hours: float = 0.0
+    ) -> tuple[pl.DataFrame, dict[str, int]]:
         """Choose stays, the end of each one's input, and the labels.
 
         Args:
             stays: `stays.parquet` of the extract artifact.
+            diagnoses: `diagnoses.parquet` of the extract artifact.
+            protocol: `paper` or `legacy`.
+            window_hours: end of the input since intime; 0 is the task's own.
 
         Returns:
             One row per sample, sorted by stay_id, with the columns stay_id, window_hours (f64: end of the input since
@@ -30,4 +36,5 @@ class Task(Protocol):
 
 TASKS: dict[str, Task] = {
     "mortality": Mortality(),
+    "phenotyping": Phenotyping(),
 }

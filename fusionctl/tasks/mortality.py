@@ -16,12 +16,15 @@ class Mortality:
     name = "mortality"
     labels: tuple[str, ...] = ("mortality",)
 
-    def samples(self, stays: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-        """See `fusionctl.tasks.Task.samples`."""
-        kept = stays.filter(pl.col("los_hours") >= WINDOW_HOURS - TOLERANCE_HOURS)
+    def samples(
+        self, stays: pl.DataFrame, diagnoses: pl.DataFrame, *, protocol: str, window_hours: float = 0.0
+    ) -> tuple[pl.DataFrame, dict[str, int]]:
+        """See `fusionctl.tasks.Task.samples`. Other `window_hours` ask earlier or later, of stays that last as long."""
+        window = window_hours or WINDOW_HOURS
+        kept = stays.filter(pl.col("los_hours") >= window - TOLERANCE_HOURS)
         samples = kept.sort("stay_id").select(
             "stay_id",
-            window_hours=pl.lit(WINDOW_HOURS),
+            window_hours=pl.lit(window),
             mortality=pl.col("died_in_hospital").cast(pl.Float32).fill_null(float("nan")),
         )
-        return samples, {"ICU length of stay below 48 h": len(stays) - len(kept)}
+        return samples, {f"ICU length of stay below {window:g} h": len(stays) - len(kept)}

@@ -9,8 +9,7 @@ import torch
 from toy import SIDE, write_preprocessed
 
 from fusionctl.data.batch import N_COLUMNS, StayData, collate, column_names, expand
-from fusionctl.data.film_batch import FilmData, collate_films
-from fusionctl.data.variables import CHEXPERT_LABELS, INDEX, VARIABLES
+from fusionctl.data.variables import INDEX, VARIABLES
 from fusionctl.errors import InputError
 
 
@@ -45,6 +44,21 @@ def test_expand_against_a_cell_by_cell_reading():
         np.testing.assert_allclose(got[row], [*expected, *observed[row]], rtol=1e-6)
 
 
+def test_no_category_is_a_group_of_zeros_and_touches_no_other_column():
+    values = np.stack([np.full(4, v.normal_value) for v in VARIABLES], axis=1).astype(np.float32)
+    observed = np.ones(values.shape, dtype=bool)
+    normaliser = {"mean": np.zeros(len(VARIABLES)), "sd": np.ones(len(VARIABLES))}
+    full = expand(values, observed, normaliser)
+    for i in (i for i, v in enumerate(VARIABLES) if v.is_categorical):
+        without = values.copy()
+        without[[0, 3], i] = -1
+        group = [c for c, name in enumerate(column_names()) if name.startswith(f"{VARIABLES[i].name}=")]
+        expected = full.copy()
+        expected[np.ix_([0, 3], group)] = 0
+        assert full[:, group].sum(axis=1).tolist() == [1, 1, 1, 1]
+        np.testing.assert_array_equal(expand(without, observed, normaliser), expected)
+
+
 def test_a_stay_reads_the_same_alone_and_in_company(data):
     together = collate(data, [7, 0, 12])
     for position, row in enumerate([7, 0, 12]):
@@ -70,6 +84,25 @@ def test_only_films_that_are_there_enter_the_batch(data):
     np.testing.assert_array_equal(batch.films[1, 0].numpy(), data.films[data.film[6]])
 
 
+def test_all_films_of_a_stay_enter_in_order_of_time(tmp_path):
+    path = write_preprocessed(tmp_path / "p", most_films=3)
+    data, pairs = StayData.open(path), pl.read_parquet(path / "pairs.parquet")
+    rows = [4, 1, 2, 0]
+    batch = collate(data, rows)
+    assert batch.film_rows.tolist() == [0, 0, 0, 2, 2, 3]
+    assert batch.has_film.tolist() == [True, False, True, True]
+    for position, row in enumerate(rows):
+        expected = pairs.filter(pl.col("stay_id") == data.stay_id[row]).sort("film_hours")["film"].to_numpy()
+        assert len(expected) == data.n_films[row] and data.film[row] == (expected[-1] if len(expected) else -1)
+        np.testing.assert_array_equal(batch.films[batch.film_rows == position, 0].numpy(), data.films[expected])
+
+
+def test_rows_of_films_npy_and_of_films_parquet_are_not_the_same(data, tmp_path):
+    """The toy has a film that could not be read, so that the tests tell one from the other."""
+    assert data.film[0] == 1 and not data.films[0].any()
+    assert collate(data, [0]).films.any()
+
+
 def test_a_batch_without_any_film(data):
     for batch in (collate(data, [1, 3]), collate(data, [0, 2], films=False)):
         assert batch.films.shape == (0, 1, SIDE, SIDE)
@@ -90,15 +123,15 @@ def test_unknown_labels_are_nan_and_the_splits_are_kept(tmp_path):
 
 
 class Shift:
-    """A noise that is easy to recognise: heart rate + the stay's id, film + 1."""
+    """A noise that is easy to recognise: heart rate + the stay's id, a stay's films + 1, + 2, ..."""
 
     def series(self, values, stay_id):
         shifted = values.copy()
         shifted[:, INDEX["Heart Rate"]] += stay_id % 100
         return shifted
 
-    def film(self, film, stay_id):
-        return film + np.uint8(1)
+    def film(self, film, stay_id, number):
+        return film + np.uint8(1 + number)
 
 
 def test_noise_meets_each_stay_once_before_standardisation(data):
@@ -115,6 +148,13 @@ def test_noise_meets_each_stay_once_before_standardisation(data):
     assert torch.equal(noisy.series[..., others], clean.series[..., others])
 
 
+def test_each_film_of_a_stay_meets_noise_of_its_own_number(tmp_path):
+    data = StayData.open(write_preprocessed(tmp_path / "p", most_films=3))
+    clean, noisy = collate(data, [4, 1, 2, 0]), collate(data, [4, 1, 2, 0], noise=Shift())
+    moved = (noisy.films - clean.films).flatten(start_dim=1)
+    assert moved.unique(dim=1)[:, 0].tolist() == [1, 2, 3, 1, 2, 1]
+
+
 def test_to_moves_every_tensor(data):
     batch = collate(data, [0, 1]).to("meta")
     assert {getattr(batch, f.name).device.type for f in dataclasses.fields(batch)} == {"meta"}
@@ -126,19 +166,20 @@ def test_a_damaged_artifact_is_one_clear_error(tmp_path):
     with pytest.raises(InputError, match="is not a readable preprocess artifact"):
         StayData.open(path)
     with pytest.raises(InputError, match="is not a readable preprocess artifact"):
-        FilmData.open(tmp_path / "nowhere")
+        StayData.open(tmp_path / "nowhere")
 
 
-def test_labels_of_films_not_mentioned_is_no_and_uncertain_or_unlabelled_teaches_nothing(tmp_path):
-    path = write_preprocessed(tmp_path / "p")
-    rows = {"Pneumonia": [1.0, 0.0, -1.0, None], "Edema": [None, None, 1.0, None]}
-    table = pl.read_parquet(path / "films.parquet")[:4].with_columns(pl.lit(np.nan).alias(n) for n in CHEXPERT_LABELS)
-    columns = [pl.Series(n, v, dtype=pl.Float32).fill_null(np.nan) for n, v in rows.items()]
-    table.with_columns(columns).write_parquet(path / "films.parquet")
-    data = FilmData.open(path)
-    batch = collate_films(data, [0, 1, 2, 3])
-    pneumonia, edema = (batch.labels[:, data.label_names.index(n)].numpy() for n in rows)
-    np.testing.assert_array_equal(pneumonia, [1, 0, np.nan, np.nan])
-    np.testing.assert_array_equal(edema, [0, 0, 1, np.nan])
-    assert batch.labels[3].isnan().all() and not batch.labels[0].isnan().any()
-    np.testing.assert_array_equal(batch.films[1, 0].numpy(), data.films[1])
+def test_an_artifact_without_its_pairs_or_with_others_is_unreadable(tmp_path):
+    path = write_preprocessed(tmp_path / "p", most_films=2)
+    pairs = pl.read_parquet(path / "pairs.parquet")
+    (path / "pairs.parquet").unlink()
+    with pytest.raises(InputError, match=r"is not a readable preprocess artifact: .*\n.*fusionctl preprocess --force"):
+        StayData.open(path)
+    stranger = pl.concat([pairs, pairs[-1:].with_columns(stay_id=pl.lit(1, pl.Int64))]).sort("stay_id")
+    other_film = pairs.with_columns(film=pl.lit(1, pl.Int32))
+    for wrong in (pairs[1:], stranger, other_film):
+        wrong.write_parquet(path / "pairs.parquet")
+        with pytest.raises(InputError, match=r"pairs\.parquet and samples\.parquet disagree about the films"):
+            StayData.open(path)
+    pairs.write_parquet(path / "pairs.parquet")
+    StayData.open(path)

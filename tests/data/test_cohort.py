@@ -92,6 +92,19 @@ def test_age_is_counted_to_the_admission():
     assert dict(kept.select("stay_id", "age").rows()) == {101: 18.0, 201: 50.0}
 
 
+def test_legacy_takes_the_age_of_the_anchor_year():
+    stays = icustays(*((n, n * 10, n * 100, "A", "A", 0, 9) for n in (1, 2, 3)))
+    visits = admissions(*((n, n * 10, 0, 9, None) for n in (1, 2, 3)))
+    people = patients((1, 17, 2140, None), (2, 18, 2160, None), (3, 40, None, None))
+    found = {}
+    for protocol in ("paper", "legacy"):
+        attrition = Attrition("icustays", "stays")
+        kept = build_stays(stays, visits, people, attrition, protocol)
+        found[protocol] = dict(kept.select("stay_id", "age").rows())
+        assert counts(attrition)[4] == 3 - len(kept)
+    assert found == {"paper": {100: 27.0}, "legacy": {200: 18.0, 300: 40.0}}
+
+
 @pytest.mark.parametrize(
     ("deathtime", "dod", "died", "death"),
     [

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from fusionctl.data.attrition import Attrition
-from fusionctl.data.events import EVENT_COLUMNS, clean_chart, clean_lab, coma_totals, in_order, item_ids
+from fusionctl.data.events import EVENT_COLUMNS, clean_chart, clean_lab, columns_of, coma_totals, in_order, item_ids
 from fusionctl.data.variables import GCS_TOTAL, INDEX, VARIABLES
 
 START = datetime(2150, 3, 1)
@@ -44,18 +44,18 @@ def rows(columns, *data):
     return frame.with_row_index("line", 2)
 
 
-def chart(*data, of=ONE):
+def chart(*data, of=ONE, protocol="paper"):
     attrition = Attrition("chartevents", "rows")
     frame = rows(CHART, *data)
     attrition.before = frame.height
-    return clean_chart(frame, of, attrition), dropped(attrition)
+    return clean_chart(frame, of, attrition, protocol), dropped(attrition)
 
 
-def lab(*data, of=ONE):
+def lab(*data, of=ONE, protocol="paper"):
     attrition = Attrition("labevents", "rows")
     frame = rows(LAB, *data)
     attrition.before = frame.height
-    return clean_lab(frame, of, attrition), dropped(attrition)
+    return clean_lab(frame, of, attrition, protocol), dropped(attrition)
 
 
 def dropped(attrition):
@@ -270,3 +270,102 @@ def test_the_order_does_not_depend_on_the_order_of_the_rows():
     data = [(11, 101, h, s, i, v) for h in (13, 12) for s in (14, None, 13) for i in (220045, 220210) for v in (50, 40)]
     forward, backward = (in_order(chart(*rows_)[0]) for rows_ in (data, data[::-1]))
     assert forward.equals(backward) and forward.height == 24
+
+
+@pytest.mark.parametrize(("urine", "blood"), [(51478, 50931), (51491, 50820), (51094, 50820), (50831, 50820)])
+def test_other_fluids_are_read_by_legacy_alone(urine, blood):
+    assert urine not in item_ids("lab", "paper") and urine in item_ids("lab", "legacy")
+    assert blood in item_ids("lab", "paper") and blood in item_ids("lab", "legacy")
+    assert lab((1, 11, 13, 13, urine, 7.0))[0].height == 0
+    assert lab((1, 11, 13, 13, urine, 7.0), protocol="legacy")[0].height == 1
+
+
+def test_the_items_of_both_protocols():
+    paper, legacy = set(item_ids("chart", "paper")), set(item_ids("chart", "legacy"))
+    assert paper - legacy == {223951, 224308} and not legacy - paper  # capillary refill
+    assert set(item_ids("lab", "legacy")) - set(item_ids("lab", "paper")) == {51478, 51491, 50831, 51094}
+    assert not set(item_ids("lab", "paper")) - set(item_ids("lab", "legacy"))
+
+
+def test_the_range_is_closed_at_both_ends_for_every_number():
+    for variable in VARIABLES:
+        item = next((i for i in variable.items if i.source == "chart"), None)
+        if item is None or variable.is_categorical:
+            continue
+        for bound, outside in ((variable.low, -1e-3), (variable.high, 1e-3)):
+            percent = 100 if variable.percent_above < float("inf") else 1
+            raw = [(value - item.offset) / item.scale * percent for value in (bound, bound + outside)]
+            kept = [chart((11, 101, 13, 13, item.itemid, "", number))[0].height for number in raw]
+            assert kept == [1, 0], (variable.name, bound)
+
+
+def test_a_row_of_a_missing_stay_and_the_text_of_a_number_are_nothing():
+    """paper reads the column of numbers; legacy the text."""
+    row = (11, 101, 13, 13, 220045, "81", 80.0)
+    assert chart(row)[0]["value"].to_list() == [80]
+    assert chart(row, protocol="legacy")[0]["value"].to_list() == [81]
+
+
+# --- protocol legacy
+
+
+def test_legacy_events_carry_a_rank_until_they_are_sorted():
+    events, counts = chart((11, 101, 13, 13.5, 220045, 80), protocol="legacy")
+    assert events.schema == pl.Schema(columns_of("legacy")) and counts == {"kept": 1}
+    ordered = in_order(events, "legacy")
+    assert ordered.schema == pl.Schema(EVENT_COLUMNS)
+    assert ordered.rows() == [(101, 3.0, INDEX["Heart Rate"], 80.0, 3.5)]
+
+
+def last(itemid, *texts):
+    """Text of the value that stands last, as the grid takes it, of rows of one time stored in this order."""
+    data = [(11, 101, 13, 13 + i / 10, itemid, text) for i, text in enumerate(texts)]
+    return in_order(chart(*data, protocol="legacy")[0], "legacy")["value"].to_list()[-1]
+
+
+def test_legacy_takes_the_greatest_of_one_time_whatever_was_stored_last():
+    assert last(220045, "98", "100") == 98  # as text
+    assert last(220045, "100", "98", "99") == 99
+    assert last(220179, "100", "98") == 100  # as a number
+    eye = VARIABLES[INDEX["Glascow coma scale eye opening"]].categories
+    assert eye[int(last(220739, "To Speech", "None"))] == "To Speech"
+    paper = in_order(chart((11, 101, 13, 13, 220179, "100", 100.0), (11, 101, 13, 14, 220179, "98", 98.0))[0])
+    assert paper["value"].to_list()[-1] == 98  # paper: the last stored
+
+
+def test_legacy_drops_labs_without_an_admission():
+    data = [(1, None, 20, 20, 50931, 100), (1, 11, 20, 20, 50931, 101)]
+    events, counts = lab(*data, protocol="legacy")
+    assert events["value"].to_list() == [101] and counts == {"hadm_id missing": 1, "kept": 1}
+    assert sorted(lab(*data)[0]["value"].to_list()) == [100, 101]
+
+
+def test_legacy_counts_a_row_charted_during_another_stay_in_both():
+    two = stays((1, 11, 101, 10, 70, 0, 100), (1, 12, 102, 110, 170, 105, 300), (2, 21, 201, 110, 170, 105, 300))
+    data = [(1, 11, 120, 121, 50931, 100), (1, 11, 104, 104, 50931, 101), (2, 21, 20, 20, 50931, 103)]
+    events, counts = lab(*data, of=two, protocol="legacy")
+    found = sorted((int(v), s, h, stored) for s, h, _, v, stored, _ in events.rows())
+    assert found == [(100, 101, 110, 111), (100, 102, 10, 11), (101, 101, 94, 94), (103, 201, -90, -90)]
+    assert counts == {"kept": 3}  # rows, not events
+    assert lab(*data, of=two)[0].height == 3  # paper: in one
+
+
+def test_legacy_has_no_total_of_the_coma_scale():
+    parts = [(11, 101, 13, 13, i, t) for i, t in ((EYE, "None"), (VERBAL, "Oriented"), (MOTOR, "Obeys Commands"))]
+    ordered = in_order(chart(*parts, protocol="legacy")[0], "legacy")
+    assert GCS_TOTAL not in ordered["variable"].to_list() and ordered.height == 3
+    assert in_order(chart(*parts)[0]).height == 4
+
+
+def test_legacy_order_does_not_depend_on_the_order_of_the_rows():
+    data = [
+        (11, 101, h, s, i, v) for h in (13, 12) for s in (14, 14, 14) for i in (220045, 220179) for v in ("9", "40")
+    ]
+    one, two = (in_order(chart(*r, protocol="legacy")[0], "legacy") for r in (data, data[::-1]))
+    assert one.equals(two) and one.height == 24
+
+
+def test_legacy_of_nothing():
+    events = chart(protocol="legacy")[0]
+    assert events.schema == pl.Schema(columns_of("legacy")) and in_order(events, "legacy").height == 0
+    assert lab(protocol="legacy")[0].schema == pl.Schema(columns_of("legacy"))

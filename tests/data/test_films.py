@@ -34,30 +34,63 @@ def test_study_time_with_lost_zeros(date, time, expected):
     assert frame.select(study_time("d", "t")).item() == expected
 
 
+METADATA = pl.DataFrame(
+    [
+        ("b", 2, 20, "PA", 21500102, 100.0),
+        ("c", 1, 11, None, 21500102, 100.0),  # not labelled
+        ("a", 1, 10, "AP ", 21500103, 100.0),
+        ("d", 1, 10, "LATERAL", 21500103, 100.0),
+        ("e", 1, 10, "AP", 21500103, None),
+    ],
+    schema=["dicom_id", "subject_id", "study_id", "ViewPosition", "StudyDate", "StudyTime"],
+    orient="row",
+)
+
+
+def labels(**given):
+    """Typed labels of study 10 of patient 1 and study 20 of patient 2; not mentioned and 0 unless given."""
+    values = {label: [None, 0.0] for label in CHEXPERT_LABELS} | given
+    schema = dict.fromkeys(CHEXPERT_LABELS, pl.Float64)
+    return pl.DataFrame({"subject_id": [1, 2], "study_id": [10, 20], **values, "line": [2, 3]}, schema_overrides=schema)
+
+
+def seen(films, label):
+    return films[label].fill_nan(None).to_list()
+
+
 def test_films_with_the_labels_of_their_study():
-    metadata = pl.DataFrame(
-        [
-            ("b", 2, 20, "PA", 21500102, 100.0),
-            ("c", 1, 11, None, 21500102, 100.0),  # not labelled
-            ("a", 1, 10, "AP ", 21500103, 100.0),
-            ("d", 1, 10, "LATERAL", 21500103, 100.0),
-            ("e", 1, 10, "AP", 21500103, None),
-        ],
-        schema=["dicom_id", "subject_id", "study_id", "ViewPosition", "StudyDate", "StudyTime"],
-        orient="row",
-    )
-    values = {label: [None, 0.0] for label in CHEXPERT_LABELS}
-    values["Edema"], values["Pneumonia"] = [1.0, 0.0], [-1.0, 0.0]
-    chexpert = pl.DataFrame({"subject_id": [1, 2], "study_id": [10, 20], **values, "line": [2, 3]})
     attrition = Attrition("films", "rows")
-    films = build_films(metadata, chexpert, attrition)
+    films = build_films(METADATA, labels(Edema=[1.0, 0.0], Pneumonia=[-1.0, 0.0]), attrition)
     assert films.schema == pl.Schema(FILM_COLUMNS) == no_films().schema
     assert films["dicom_id"].to_list() == ["c", "a", "d", "b"]  # by patient, time, name
     assert films["view"].to_list() == ["", "AP", "LATERAL", "PA"]
     assert films["path"][3] == "files/p2/p2/s20/b.jpg"
-    assert films["Edema"].fill_nan(None).to_list() == [None, 1, 1, 0]
-    assert films["Pneumonia"].fill_nan(None).to_list() == [None, -1, -1, 0]  # uncertain stays uncertain
-    assert (
-        films["Fracture"].fill_nan(None).to_list() == [None, None, None, 0] and films.null_count().row(0) == (0,) * 20
-    )
+    assert films["labelled_by"].to_list() == ["", "chexpert", "chexpert", "chexpert"]
+    assert seen(films, "Edema") == [None, 1, 1, 0]
+    assert seen(films, "Pneumonia") == [None, -1, -1, 0]  # uncertain stays uncertain
+    assert seen(films, "Fracture") == [None, None, None, 0]
+    assert set(films.null_count().row(0)) == {0}
     assert [(e["before"], e["dropped"], e["kept"]) for e in attrition.rows()] == [(5, 1, 4)]
+
+
+def test_the_labeller_is_named():
+    films = build_films(METADATA, labels(), Attrition("films", "rows"), labeller="negbio")
+    assert films["labelled_by"].to_list() == ["", "negbio", "negbio", "negbio"]
+
+
+def test_radiologists_labels_replace_all_of_the_labellers():
+    attrition = Attrition("films", "rows")
+    given = labels(Edema=[1.0, 1.0], Pneumonia=[-1.0, 0.0])
+    test_labels = labels(Edema=[None, 0.0], Pneumonia=[1.0, 0.0]).with_columns(study_id=pl.Series([10, 99]))
+    films = build_films(METADATA, given, attrition, test_labels=test_labels.drop("subject_id"))
+    assert films["dicom_id"].to_list() == ["c", "a", "d", "b"] and films.schema == pl.Schema(FILM_COLUMNS)
+    assert films["labelled_by"].to_list() == ["", "radiologist", "radiologist", "chexpert"]
+    assert seen(films, "Edema") == [None, None, None, 1]  # what a radiologist left empty is no longer the labeller's 1
+    assert seen(films, "Pneumonia") == [None, 1, 1, 0]
+
+
+def test_a_radiologist_may_label_what_the_labeller_did_not():
+    test_labels = labels()[1:].with_columns(study_id=11)
+    films = build_films(METADATA, labels(), Attrition("films", "rows"), test_labels=test_labels)
+    assert films["labelled_by"].to_list() == ["radiologist", "chexpert", "chexpert", "chexpert"]
+    assert seen(films, "Edema") == [0, None, None, 0]

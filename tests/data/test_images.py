@@ -1,174 +1,143 @@
-import logging
-
 import cv2
+import film_files
 import numpy as np
 import pytest
 
 from fusionctl.data import images
-from fusionctl.errors import FusionctlError, InputError, UsageError
+from fusionctl.data.images import FilmFormat, FilmReader
+from fusionctl.data.jpeg import UnreadableFilm
+from fusionctl.errors import UsageError
 
-
-def jpeg(height, width, seed=0):
-    """A smooth grey picture with a bright square in its upper left quarter, as JPEG."""
-    rng = np.random.default_rng(seed)
-    picture = cv2.resize(rng.integers(40, 160, (6, 6)).astype(np.uint8), (width, height))
-    picture[height // 8 : height // 4, width // 8 : width // 4] = 250
-    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+PLAIN = {"size": 64, "fit": "squeeze", "clahe": False, "backend": "opencv"}
+PATH = "files/p1/p1/s0/a.jpg"
 
 
 @pytest.fixture
 def root(tmp_path):
-    """A film folder with an odd name and films s0 to s4."""
+    """A film folder with an odd name and one film."""
     folder = tmp_path / "odd 'films"
-    for i in range(5):
-        write(folder, f"files/p1/p1/s{i}/a.jpg", jpeg(300, 280, seed=i))
+    film_files.write(folder, PATH, film_files.jpeg(300, 280))
     return folder
 
 
-def write(root, path, data):
-    (root / path).parent.mkdir(parents=True, exist_ok=True)
-    (root / path).write_bytes(data)
-    return path
+def read(root, path=PATH, **options):
+    return images.read_film(root, path, **(PLAIN | options))
 
 
-def cache(root, paths, **options):
-    target = root.parent / "films.npy"
-    defaults = {"size": 64, "clahe": False, "jobs": 1, "max_bad": 0.0}
-    reasons = images.cache_films(root, paths, target, **(defaults | options))
-    return np.load(target), reasons
-
-
-@pytest.mark.parametrize(
-    ("side", "size", "decoded"),
-    [(512, 64, 64), (511, 64, 64), (504, 64, 126), (256, 64, 64), (128, 64, 64), (127, 64, 64), (126, 64, 126)],
-)
-def test_decoded_at_the_smallest_scale_that_suffices(side, size, decoded):
-    film = images.decode(jpeg(side, side), size=size)
-    assert film.shape == (decoded, decoded)
-    assert film.dtype == np.uint8
-
-
-def test_the_shorter_side_decides_the_scale():
-    assert images.decode(jpeg(1024, 130), size=64).shape == (512, 65)
+def fitted(root, shape, fit):
+    return read(root, film_files.write(root, "b.jpg", film_files.jpeg(*shape)), fit=fit)
 
 
 @pytest.mark.parametrize("shape", [(300, 280), (64, 64), (50, 70), (40, 40), (2000, 100)])
-def test_any_shape_becomes_the_square(shape):
-    film = images.resize(images.decode(jpeg(*shape), size=64), size=64)
-    assert film.shape == (64, 64)
+def test_any_shape_is_squeezed_into_the_square(root, shape):
+    film = fitted(root, shape, "squeeze")
+    assert film.shape == (64, 64) and film.dtype == np.uint8
     assert film[12, 12] > 220, "the bright square keeps its place: squeezed, not cropped or turned"
     assert film[40, 40] < 190
 
 
-def test_a_reduced_decode_equals_the_full_one_averaged():
-    data = jpeg(512, 512)
-    full = cv2.resize(images.decode(data, size=512), (64, 64), interpolation=cv2.INTER_AREA)
-    difference = np.abs(images.decode(data, size=64).astype(int) - full)
-    assert difference.mean() < 1.5
+@pytest.mark.parametrize(
+    ("shape", "rows", "columns"),
+    [
+        ((512, 256), (0, 64), (16, 48)),
+        ((256, 512), (16, 48), (0, 64)),
+        ((300, 300), (0, 64), (0, 64)),
+        ((20, 40), (16, 48), (0, 64)),
+        ((2000, 100), (0, 64), (30, 33)),
+    ],
+)
+def test_padded_between_black_bars(root, shape, rows, columns):
+    film = fitted(root, shape, "pad")
+    inside = film[slice(*rows), slice(*columns)]
+    assert inside.min() > 20, "the film fills its part"
+    outside = film.copy()
+    outside[slice(*rows), slice(*columns)] = 0
+    assert not outside.any(), "the rest is black"
+    expected = cv2.resize(film_files.picture(*shape), inside.shape[::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(inside.astype(int) - expected).mean() < 3, "nothing is cut off"
 
 
-def test_orientation_tags_do_not_turn_a_film(root):
-    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    data = jpeg(300, 280)
-    tagged = data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:]
-    assert cv2.imdecode(np.frombuffer(tagged, np.uint8), cv2.IMREAD_GRAYSCALE).shape == (280, 300), "the tag works"
-    np.testing.assert_array_equal(images.decode(tagged, size=256), images.decode(data, size=256))
+@pytest.mark.parametrize(("shape", "kept"), [((512, 256), np.s_[128:384, :]), ((300, 600), np.s_[:, 150:450])])
+def test_cropped_to_the_middle(root, shape, kept):
+    expected = cv2.resize(film_files.picture(*shape)[kept], (64, 64), interpolation=cv2.INTER_AREA)
+    assert np.abs(fitted(root, shape, "crop").astype(int) - expected).mean() < 2
+
+
+@pytest.mark.parametrize("fit", ["squeeze", "pad", "crop"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2000), (2000, 1), (3, 2), (64, 63)])
+def test_tiny_and_narrow_films(root, shape, fit):
+    film = fitted(root, shape, fit)
+    assert film.shape == (64, 64) and film.any()
+
+
+def test_a_side_that_shrinks_is_averaged_even_if_the_other_grows():
+    stripes = np.zeros((640, 32), np.uint8)
+    stripes[::2] = 200
+    out = np.empty((64, 64), np.uint8)
+    images.fit_film(stripes, out, sides=(64, 64), fit="squeeze")
+    assert (out == 100).all()
+
+
+def test_the_bars_of_an_earlier_film_are_wiped():
+    out = np.full((64, 64), 9, np.uint8)
+    images.fit_film(np.full((64, 32), 50, np.uint8), out, sides=(32, 64), fit="pad")
+    assert sorted(set(out.ravel().tolist())) == [0, 50]
 
 
 def test_clahe_is_opencvs_on_the_small_film(root):
-    plain = images.read_film(root, "files/p1/p1/s0/a.jpg", size=64, clahe=False)
-    equalised = images.read_film(root, "files/p1/p1/s0/a.jpg", size=64, clahe=True)
+    plain, equalised = read(root), read(root, clahe=True)
     np.testing.assert_array_equal(equalised, cv2.createCLAHE(2.0, (8, 8)).apply(plain))
     assert (plain != equalised).any()
 
 
-def test_clahe_needs_sides_that_its_tiles_divide(root):
+def test_the_backends_clip_alike_and_skimage_stretches_first(root):
+    plain = read(root).astype(int)
+    plain = ((plain - plain.min()) * 255 / (plain.max() - plain.min())).round().astype(np.uint8)
+    found = {}
+    for backend in ("opencv", "skimage"):
+        found[backend] = np.empty_like(plain)
+        images.equaliser(backend, size=64)(plain, found[backend])
+    difference = np.abs(found["opencv"].astype(int) - found["skimage"]).mean()
+    assert difference < 12, "with the full range used already, what is left is how each interpolates"
+    assert np.abs(plain.astype(int) - found["skimage"]).mean() > difference, "it equalised"
+    low = (plain // 8 + 100).astype(np.uint8)
+    for backend in found:
+        images.equaliser(backend, size=64)(low, found[backend])
+    assert np.abs(found["opencv"].astype(int) - found["skimage"]).mean() > 25, "low contrast: tens of levels apart"
+
+
+def test_versions_name_the_libraries():
+    assert images.decoder_version().startswith(f"opencv {cv2.__version__}")
+    assert "jpeg" in images.decoder_version()
+    assert images.backend_version("opencv") == f"opencv {cv2.__version__}"
+    assert images.backend_version("skimage").startswith("skimage 0.")
+
+
+@pytest.mark.parametrize("backend", ["opencv", "skimage"])
+def test_clahe_needs_sides_that_its_tiles_divide(root, backend):
     with pytest.raises(UsageError, match="--film-size must be a multiple of 8 with --clahe; got 60"):
-        cache(root, [], size=60, clahe=True)
+        read(root, size=60, clahe=True, backend=backend)
+    assert read(root, size=60).shape == (60, 60)
 
 
-def test_one_and_two_processes_write_the_same_bytes(root, monkeypatch):
-    monkeypatch.setattr(images, "BLOCK_FILMS", 2)
-    monkeypatch.setattr(images, "PROCESSES_FROM_SECONDS", 0)
-    paths = [f"files/p1/p1/s{i % 5}/a.jpg" for i in range(9)]
-    one, _ = cache(root, paths, jobs=1)
-    written = (root.parent / "films.npy").read_bytes()
-    two, reasons = cache(root, paths, jobs=2)
-    assert (root.parent / "films.npy").read_bytes() == written
-    assert two.shape == (9, 64, 64) and reasons == [None] * 9
-    np.testing.assert_array_equal(one[7], images.read_film(root, paths[7], size=64, clahe=False))
-
-
-def test_no_films_make_an_empty_file(root):
-    films, reasons = cache(root, [])
-    assert films.shape == (0, 64, 64) and films.dtype == np.uint8 and reasons == []
-    assert np.load(root.parent / "films.npy", mmap_mode="r").shape == (0, 64, 64)
-
-
-GOOD = jpeg(300, 280)
-HUGE = GOOD.replace(b"\x01\x2c\x01\x18", b"\xff\xff\xff\xff", 1)
-BAD = {
-    "missing": (None, "cannot be read: No such file or directory"),
-    "empty": (b"", "is empty"),
-    "text": (b"<html>404 not found</html>", "is not a JPEG image"),
-    "png": (b"\x89PNG\r\n\x1a\n" + b"0" * 50, "is not a JPEG image"),
-    "truncated": (GOOD[: len(GOOD) // 2], "is truncated: the end-of-image marker is missing"),
-    "padded": (GOOD[: len(GOOD) // 2] + b"\0" * 500, "is truncated: the end-of-image marker is missing"),
-    "header only": (GOOD[:20], "is truncated or damaged: no image data after the JPEG header"),
-    "one marker": (b"\xff\xd8\xff", "is truncated or damaged"),
-    "huge": (HUGE, "has 65535 x 65535 pixels; rule: at most 100 million"),
-}
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_a_bad_film_ends_the_run_and_says_which_and_why(root, kind):
-    data, rule = BAD[kind]
-    path = "files/p10/p10000001/s9/bad.jpg"
-    if data is not None:
-        write(root, path, data)
-    with pytest.raises(InputError) as caught:
-        cache(root, ["files/p1/p1/s0/a.jpg", path])
-    assert f"{root}/files/p10/p10*/s9/bad.jpg: film {rule}" in caught.value.message
-    assert "10000001" not in str(caught.value)
-    assert "1 bad among the first 2 of 2 films, --max-bad-films 0 allows 0" in caught.value.message
-    assert "--max-bad-films" in caught.value.hint
+def test_a_block_of_films_names_the_bad_ones(root):
+    film_files.write(root, "bad.jpg", b"")
+    reader = FilmReader(root, FilmFormat(**PLAIN))
+    films, unreadable = reader.read_block([PATH, "bad.jpg", PATH, "missing.jpg"])
+    np.testing.assert_array_equal(films[0], read(root))
+    np.testing.assert_array_equal(films[2], films[0])
+    assert not films[1].any() and not films[3].any()
+    assert unreadable == {1: "is empty; rule: JPEG files", 3: "cannot be read: No such file or directory"}
+    assert reader.n_dicom == 0
 
 
 def test_a_directory_in_place_of_a_film(root):
-    with pytest.raises(InputError, match="film cannot be read: Is a directory"):
-        cache(root, ["files/p1/p1/s0"])
+    with pytest.raises(UnreadableFilm, match="cannot be read: Is a directory"):
+        read(root, "files/p1/p1/s0")
 
 
 @pytest.mark.parametrize("path", ["../outside.jpg", "files/../../outside.jpg", "/etc/hostname"])
 def test_paths_stay_inside_the_root(root, path):
-    (root.parent / "outside.jpg").write_bytes(GOOD)
-    with pytest.raises(InputError, match="rule: paths stay inside --cxr-root"):
-        images.read_film(root, path, size=64, clahe=False)
-
-
-def test_a_share_of_bad_films_may_be_absent(root, caplog):
-    paths = [f"files/p1/p1/s{i}/a.jpg" for i in range(5)]
-    write(root, paths[1], b"")
-    with caplog.at_level(logging.WARNING, logger="fusionctl"):
-        films, reasons = cache(root, paths, max_bad=0.2)
-    assert [reason is None for reason in reasons] == [True, False, True, True, True]
-    assert films.shape == (4, 64, 64)
-    np.testing.assert_array_equal(films[1], images.read_film(root, paths[2], size=64, clahe=False))
-    assert caplog.messages == ["film of study s1 is empty; rule: JPEG files; treated as absent"]
-    with pytest.raises(InputError, match="--max-bad-films 0.19 allows 0"):
-        cache(root, paths, max_bad=0.19)
-
-
-def test_an_error_does_not_wait_for_the_remaining_films(root, monkeypatch):
-    monkeypatch.setattr(images, "BLOCK_FILMS", 1)
-    done = []
-    paths = ["files/missing.jpg"] + [f"files/p1/p1/s{i}/a.jpg" for i in range(5)]
-    with pytest.raises(InputError, match="1 bad among the first 1 of 6"):
-        cache(root, paths, progress=lambda n, total: done.append(n))
-    assert done == []
-
-
-def test_a_disk_without_room_is_noticed_at_once(root, monkeypatch):
-    monkeypatch.setattr(images.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 4095})())
-    with pytest.raises(FusionctlError, match=r"1 films of 64 x 64 need 0 MB, 0 MB are free"):
-        cache(root, ["files/p1/p1/s0/a.jpg"])
+    film_files.write(root.parent, "outside.jpg", film_files.jpeg(300, 280))
+    with pytest.raises(UnreadableFilm, match="rule: paths stay inside --cxr-root"):
+        read(root, path)

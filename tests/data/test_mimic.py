@@ -2,12 +2,13 @@
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 import pytest
-from raw_tree import HEADERS, RawTree, rewrite
+from raw_tree import HEADERS, LAB_ITEMS, LAYOUTS, RawTree, rewrite
 
-from fusionctl.data import mimic
+from fusionctl.data import mimic, tables
 from fusionctl.errors import InputError
 
 
@@ -20,24 +21,79 @@ def header(change):
     return lambda text: change(text.partition("\n")[0]) + "\n" + text.partition("\n")[2]
 
 
-def test_layout_of_v2(root):
-    layout = mimic.find_layout(root)
-    assert layout.version == "v2/v3" and "race" in layout.evidence
-    assert layout.paths["admissions"] == root / "hosp/admissions.csv.gz"
-    rewrite(root / "icu/chartevents.csv.gz", header(lambda h: h.replace("caregiver_id", "other")))
-    assert mimic.find_layout(root).version == "v2"
+EVIDENCE = {
+    "v1.0": ("v1", "admissions in core/ with column ethnicity, chartevents without caregiver_id"),
+    "v2.0": ("v2", "admissions in hosp/ with column race, chartevents without caregiver_id"),
+    "v2.2": ("v2/v3", "admissions in hosp/ with column race, chartevents with caregiver_id"),
+    "v3.1": ("v2/v3", "admissions in hosp/ with column race, chartevents with caregiver_id"),
+}
 
 
-def test_layout_of_v1_by_folder_and_by_column(root):
-    (root / "core").mkdir()
-    for table in ("patients", "admissions"):
-        shutil.move(root / f"hosp/{table}.csv.gz", root / f"core/{table}.csv.gz")
+@pytest.mark.parametrize("suffix", [".csv.gz", ".csv"])
+@pytest.mark.parametrize("release", LAYOUTS)
+def test_every_layout_by_its_folders_and_columns(tmp_path, release, suffix):
+    root = RawTree().write(tmp_path / "mimic-iv-9.9", layout=release, suffix=suffix)
     layout = mimic.find_layout(root)
-    assert layout.version == "v1" and layout.paths["patients"] == root / "core/patients.csv.gz"
-    shutil.move(root / "core/admissions.csv.gz", root / "hosp/admissions.csv.gz")
-    shutil.move(root / "core/patients.csv.gz", root / "hosp/patients.csv.gz")
+    assert (layout.version, layout.evidence) == EVIDENCE[release]
+    folder = "core" if release == "v1.0" else "hosp"
+    assert layout.paths["admissions"] == root / f"{folder}/admissions{suffix}"
+    assert set(layout.paths) == {"patients", "admissions", "diagnoses_icd", "labevents", "icustays", "chartevents"}
+
+
+def test_v1_by_its_column_alone(root):
     rewrite(root / "hosp/admissions.csv.gz", header(lambda h: h.replace("race", "ethnicity")))
     assert mimic.find_layout(root).version == "v1"
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".csv"])
+def test_the_table_of_lab_items_is_found_where_it_is(tmp_path, suffix):
+    tree = RawTree()
+    tree.lab_items()
+    root = tree.write(tmp_path, suffix=suffix)
+    assert mimic.find_layout(root).paths["d_labitems"] == root / f"hosp/d_labitems{suffix}"
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("MIMIC-IV v3.0\nReleased July 2024. New: patients of 2020 - 2022.\nv2.2: caregiver_id\nv2.0\nv1.0", True),
+        ("# Changelog\n\n## 3.0\n- new\n\n## 2.2\n", True),
+        ("v3.0.0\nv2.2", True),
+        ("MIMIC-IV v3.1: itemid of v3.0 corrected\nMIMIC-IV v3.0", False),
+        ("MIMIC-IV v2.2\nPython 13.0 was used", False),
+        ("v2.2 v2.1 v2.0", False),
+        ("nothing", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["CHANGELOG.txt", "changelog.md", "CHANGELOG"])
+def test_v3_0_is_refused_by_its_list_of_changes(root, text, refused, name):
+    (root / name).write_text(text)
+    if not refused:
+        assert mimic.find_layout(root).version == "v2/v3"
+        return
+    with pytest.raises(InputError) as caught:
+        mimic.find_layout(root)
+    assert f"{root}: its list of changes ends with v3.0. MIMIC-IV v3.0 has wrong item ids" in caught.value.message
+    assert caught.value.hint == "get v3.1 or later"
+
+
+def lab_items(**changes):
+    """d_labitems as read: i50931=("Glucose", "Urine") puts other words to an item."""
+    rows = [(item, *changes.get(f"i{item}", names[:2])) for item, *names in LAB_ITEMS]
+    return pl.DataFrame(rows, schema=["itemid", "label", "fluid"], orient="row").with_row_index("line", 2)
+
+
+def test_lab_items_that_measure_something_else_are_refused(tmp_path):
+    path = tmp_path / "hosp/d_labitems.csv.gz"
+    mimic.check_lab_items(path, lab_items())
+    mimic.check_lab_items(path, lab_items(i50820=("PH ", " BLOOD"), i51478=("Anything", None)))
+    for wrong, found in ((("Bilirubin", "Blood"), "bilirubin in blood"), (("Glucose", "Urine"), "glucose in urine")):
+        with pytest.raises(InputError) as caught:
+            mimic.check_lab_items(path, lab_items(i50931=wrong))
+        assert f"{path}: line 5: item 50931 must be glucose in blood; it is {found}" in caught.value.message
+        assert "v3.0 has wrong item ids" in caught.value.message and "v3.1" in caught.value.hint
+    with pytest.raises(InputError, match="line 4: item 50820 must be ph in blood; it is  in "):
+        mimic.check_lab_items(path, lab_items(i50820=(None, None)))
 
 
 def test_v3_shows_in_the_years_alone(root):
@@ -98,6 +154,19 @@ def test_films_of_both_releases(root):
     assert "mimic-cxr-2.0.0-metadata.csv.gz is missing" in fault(mimic.find_films, root)
 
 
+def test_the_labeller_and_the_radiologists_labels(root):
+    cxr = root / "cxr"
+    assert set(mimic.find_films(cxr)) == {"metadata", "chexpert"}
+    assert "mimic-cxr-2.0.0-negbio.csv.gz is missing" in fault(lambda r: mimic.find_films(r, "negbio"), cxr)
+    shutil.copy(cxr / "mimic-cxr-2.0.0-chexpert.csv.gz", cxr / "mimic-cxr-2.0.0-negbio.csv.gz")
+    for suffix in (".csv", ".csv.gz"):
+        (cxr / f"mimic-cxr-2.1.0-test-set-labeled{suffix}").write_text("")
+        found = mimic.find_films(cxr, labels="negbio")
+        assert set(found) == {"metadata", "negbio", "test_labels"}
+        assert found["negbio"].name == "mimic-cxr-2.0.0-negbio.csv.gz"
+        assert found["test_labels"].name == f"mimic-cxr-2.1.0-test-set-labeled{suffix}"  # compressed where both are
+
+
 def test_path_of_a_film():
     frame = pl.DataFrame({"subject_id": [10000032], "study_id": [50414267], "dicom_id": ["02aa-1"]})
     path = frame.select(mimic.film_path("subject_id", "study_id", "dicom_id")).item()
@@ -128,6 +197,17 @@ def test_the_stricter_of_two_sensitivities():
 
 
 def test_every_column_that_is_read_is_in_the_released_headers():
+    of = {"negbio": "chexpert", "test_labels": "chexpert"}
     for table, columns in mimic.COLUMNS.items():
-        name = next(n for n in HEADERS if n.endswith(table))
+        name = next(n for n in HEADERS if n.endswith(of.get(table, table)))
         assert {c.name for c in columns} <= set(HEADERS[name].split(","))
+
+
+def test_airspace_opacity_is_lung_opacity(tmp_path):
+    names = [c.name for c in mimic.COLUMNS["test_labels"]]
+    path = tmp_path / "mimic-cxr-2.1.0-test-set-labeled.csv"
+    header = ",".join(names).replace("Lung Opacity", "Airspace Opacity")
+    path.write_text(f"{header}\n50000001,{','.join(str(float(i)) for i in range(14))}\n")
+    with ThreadPoolExecutor(1) as pool:
+        frame = tables.read(tables.open_table(path, mimic.COLUMNS["test_labels"]), pool=pool)
+    assert frame["Lung Opacity"].to_list() == [float(names.index("Lung Opacity") - 1)]

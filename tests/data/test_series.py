@@ -1,10 +1,11 @@
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fusionctl.data import series
-from fusionctl.data.normaliser import Normaliser
-from fusionctl.errors import InputError
+from fusionctl.data.event_blocks import Events
 
 NAN = np.nan
 NORMAL = np.array([10.0, 20.0], dtype=np.float32)
@@ -13,20 +14,30 @@ NORMAL = np.array([10.0, 20.0], dtype=np.float32)
 def events(*rows):
     """Events from (sample or stay, hours, variable, value)."""
     stay, hours, variable, value = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return series.Events(
+    return Events(
         np.array(stay, np.int64), np.array(hours, float), np.array(variable, np.uint8), np.array(value, np.float32)
     )
 
 
-def grid(rows, window_hours, timestep=2.0):
+def grid(rows, window_hours, timestep=2.0, fill=NORMAL, carry=True):
     found = events(*rows)
-    return series.grid(found.stay_id, found, np.array(window_hours, float), timestep=timestep, normal=NORMAL)
+    return series.grid(found.stay_id, found, np.array(window_hours, float), timestep=timestep, fill=fill, carry=carry)
 
 
-def write(path, rows):
-    found = events(*rows)
-    table = pl.DataFrame(found._asdict()).with_columns(stored_hours=pl.lit(None, dtype=pl.Float64))
-    table.write_parquet(path)
+def write(path, rows, stored_hours=None):
+    """events.parquet from (stay, hours, variable, value), in the order given."""
+    columns = events(*rows)._asdict() | {
+        "stored_hours": pl.Series(stored_hours or [None] * len(rows), dtype=pl.Float64)
+    }
+    pl.DataFrame(columns).write_parquet(path)
+
+
+def write_grid(folder, stay_ids, window_hours, **options):
+    """The grid of `events.parquet` in `folder`; values and observed."""
+    options = {"timestep": 2.0, "fill": NORMAL} | options
+    stays, window = np.array(stay_ids, np.int64), np.array(window_hours, float)
+    found = series.write_grid(folder / "events.parquet", folder, stays, window, **options)
+    return found, np.load(folder / "values.npy"), np.load(folder / "observed.npy")
 
 
 @pytest.mark.parametrize(
@@ -80,20 +91,32 @@ def test_nothing_crosses_from_one_stay_to_the_next():
     np.testing.assert_array_equal(last, [3.0, 3.0, NAN])
 
 
-def reference(rows, window, step):
-    """The benchmark's Discretizer, one stay, one event at a time."""
-    bins = int(window / step + 1 - 1e-6)
+def reference(rows, window, step, impute="previous"):
+    """The benchmark's Discretizer, one stay, one event at a time; variable 1 is categorical."""
+    bins = max(1, int(window / step + 1 - 1e-6))
     values, observed = np.full((bins, 2), NAN, np.float32), np.zeros((bins, 2), bool)
     for hours, variable, value in rows:
         if -1e-6 < hours < window + 1e-6:
             row = min(int(hours / step - 1e-6), bins - 1)
             values[row, variable], observed[row, variable] = value, True
     for variable in range(2):
-        previous = NORMAL[variable]
+        gap = {"zero": (0, -1)}.get(impute, NORMAL)[variable]
         for row in range(bins):
-            previous = values[row, variable] if observed[row, variable] else previous
-            values[row, variable] = previous
+            if observed[row, variable] and impute == "previous":
+                gap = values[row, variable]
+            values[row, variable] = values[row, variable] if observed[row, variable] else gap
     return values, observed
+
+
+def expect(rows, windows, step, impute="previous"):
+    """What `reference` makes of rows of (stay, hours, variable, value), stay after stay."""
+    each = [reference([r[1:] for r in rows if r[0] == s], w, step, impute) for s, w in enumerate(windows)]
+    return np.concatenate([e[0] for e in each]), np.concatenate([e[1] for e in each])
+
+
+def filling(impute):
+    fill, carry = series.filling(impute, NORMAL, [False, True])
+    return {"fill": fill, "carry": carry}
 
 
 @pytest.mark.parametrize("step", [0.5, 1.0, 2.0, 5.0])
@@ -103,10 +126,46 @@ def test_equals_the_benchmarks_loop_on_random_stays(step):
     for stay in range(40):
         hours = np.sort(np.round(rng.uniform(-4, 64, rng.integers(1, 60)), rng.integers(0, 3)))
         rows += [(stay, h, rng.integers(2), rng.normal()) for h in hours]
-    values, observed, _ = grid(rows, windows, step)
-    expected = [reference([r[1:] for r in rows if r[0] == s], windows[s], step) for s in range(40)]
-    np.testing.assert_array_equal(values, np.concatenate([e[0] for e in expected]))
-    np.testing.assert_array_equal(observed, np.concatenate([e[1] for e in expected]))
+    for impute in ("previous", "normal", "zero"):
+        values, observed, _ = grid(rows, windows, step, **filling(impute))
+        expected = expect(rows, windows, step, impute)
+        np.testing.assert_array_equal(values, expected[0])
+        np.testing.assert_array_equal(observed, expected[1])
+
+
+HOURS = st.integers(-240, 3600).map(lambda minutes: minutes / 60)
+ROWS = st.lists(st.tuples(st.integers(0, 3), HOURS, st.integers(0, 1), st.integers(0, 9).map(float)), min_size=1)
+WINDOWS = st.lists(st.integers(1, 50).map(float), min_size=4, max_size=4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(ROWS, WINDOWS, st.sampled_from([0.5, 2.0, 7.0]), st.sampled_from(["previous", "normal", "zero"]))
+def test_every_imputation_equals_the_loop(rows, windows, step, impute):
+    rows = sorted(rows, key=lambda r: r[:2])
+    values, observed, last = grid(rows, windows, step, **filling(impute))  # some of the four may have no event
+    expected = expect(rows, windows, step, impute)
+    np.testing.assert_array_equal(values, expected[0])
+    np.testing.assert_array_equal(observed, expected[1])
+    inside = [[h for s, h, *_ in rows if s == stay and -1e-6 < h < w + 1e-6] for stay, w in enumerate(windows)]
+    np.testing.assert_array_equal(last, [max(hours, default=NAN) for hours in inside])
+
+
+def test_imputation_of_one_stay():
+    rows = [(0, 3.0, 0, 2.0), (0, 3.5, 1, 5.0)]
+    assert grid(rows, [8.0], **filling("previous"))[0].tolist() == [[10, 20], [2, 5], [2, 5], [2, 5]]
+    assert grid(rows, [8.0], **filling("normal"))[0].tolist() == [[10, 20], [2, 5], [10, 20], [10, 20]]
+    assert grid(rows, [8.0], **filling("zero"))[0].tolist() == [[0, -1], [2, 5], [0, -1], [0, -1]]
+
+
+@settings(max_examples=50, deadline=None)
+@given(ROWS, st.sampled_from(["previous", "normal", "zero"]), st.integers(1, 20))
+def test_no_imputation_looks_ahead(rows, impute, n_rows):
+    """What comes after a row of the grid changes nothing in the rows up to it."""
+    rows = sorted([(0, 0.0, 0, 1.0), *((0, *row[1:]) for row in rows)], key=lambda row: row[1])
+    past = [row for row in rows if row[1] <= 2.0 * n_rows]
+    whole, cut = (grid(events, [60.0], 2.0, **filling(impute)) for events in (rows, past))
+    np.testing.assert_array_equal(whole[0][:n_rows], cut[0][:n_rows])
+    np.testing.assert_array_equal(whole[1][:n_rows], cut[1][:n_rows])
 
 
 def test_write_grid_leaves_out_stays_without_an_event_in_the_window(tmp_path):
@@ -115,64 +174,100 @@ def test_write_grid_leaves_out_stays_without_an_event_in_the_window(tmp_path):
         [(5, 1.0, 0, 1.0), (6, 1.0, 0, 9.0), (7, -1.0, 0, 2.0), (8, 1.5, 1, 3.0), (8, 9.0, 1, 4.0)],
     )
     calls = []
-    found = series.write_grid(
-        tmp_path / "events.parquet",
+    found, values, observed = write_grid(
         tmp_path,
-        np.array([4, 5, 7, 8]),  # 4 has no event at all, 6 is not wanted
-        np.array([4.0, 4.0, 4.0, 2.0]),
-        timestep=2.0,
-        normal=NORMAL,
+        [4, 5, 7, 8],  # 4 has no event at all, 6 is not wanted
+        [4.0, 4.0, 4.0, 2.0],
         progress=lambda done, total: calls.append((done, total)),
     )
     assert found.n_rows.tolist() == [0, 2, 0, 1]
     assert found.first_row[[1, 3]].tolist() == [0, 2]
     np.testing.assert_array_equal(found.last_event_hours, [NAN, 1.0, NAN, 1.5])
-    assert np.load(tmp_path / "values.npy").tolist() == [[1, 20], [1, 20], [10, 3]]
-    assert np.load(tmp_path / "observed.npy").tolist() == [[True, False], [False, False], [False, True]]
+    assert values.tolist() == [[1, 20], [1, 20], [10, 3]]
+    assert observed.tolist() == [[True, False], [False, False], [False, True]]
     assert calls[-1] == (5, 5)
-
-
-@pytest.mark.parametrize("size", [1, 3, 7, 1000])
-def test_blocks_never_cut_a_stay(tmp_path, size):
-    rows = [(stay, float(h), 0, stay + h) for stay in (3, 4, 9, 11) for h in range(stay)]
-    write(tmp_path / "events.parquet", rows)
-    blocks = list(series.read_blocks(tmp_path / "events.parquet", size))
-    stays = [set(block.stay_id.tolist()) for block in blocks]
-    assert sum(len(s) for s in stays) == 4 == len(set.union(*stays))
-    np.testing.assert_array_equal(np.concatenate([b.value for b in blocks]), [r[3] for r in rows])
+    assert (found.never_stored, found.late) == (0, 0)
 
 
 def test_no_events(tmp_path):
     write(tmp_path / "events.parquet", [])
-    found = series.write_grid(
-        tmp_path / "events.parquet", tmp_path, np.array([1]), np.array([4.0]), timestep=2.0, normal=NORMAL
+    for available_at in ("charttime", "storetime"):
+        found, values, _ = write_grid(tmp_path, [1], [4.0], available_at=available_at)
+        assert found.n_rows.tolist() == [0]
+        assert values.shape == (0, 2)
+
+
+def test_results_enter_once_they_are_stored(tmp_path):
+    write(
+        tmp_path / "events.parquet",
+        [
+            (5, -2.0, 0, 1.0),  # from before the admission, known at 0.5 h
+            (5, 1.0, 0, 2.0),  # known at 7 h: after the next one
+            (5, 3.0, 0, 3.0),  # said to be stored before it was charted
+            (5, 3.0, 1, 4.0),  # never stored
+            (5, 7.0, 1, 5.0),  # known after the window
+            (5, 8.0, 1, 6.0),
+            (5, 9.0, 1, 7.0),  # charted after the window
+            (6, 1.0, 0, 8.0),  # late
+            (7, 1.0, 0, 9.0),  # not wanted
+        ],
+        stored_hours=[0.5, 7.0, 2.0, None, 8.5, 8.0, 9.0, 9.0, None],
     )
-    assert found.n_rows.tolist() == [0]
-    assert np.load(tmp_path / "values.npy").shape == (0, 2)
+    found, values, observed = write_grid(tmp_path, [5, 6], [8.0, 8.0], available_at="storetime")
+    assert values.tolist() == [[1, 20], [3, 20], [3, 20], [2, 6]]
+    assert np.argwhere(observed).tolist() == [[0, 0], [1, 0], [3, 0], [3, 1]]
+    assert found.n_rows.tolist() == [4, 0]
+    np.testing.assert_array_equal(found.last_event_hours, [8.0, NAN])
+    assert (found.never_stored, found.late) == (1, 2)
 
 
-@pytest.mark.parametrize("rows", [[(2, 1.0, 0, 1.0), (1, 1.0, 0, 1.0)], [(1, 2.0, 0, 1.0), (1, 1.0, 0, 1.0)]])
-def test_unsorted_events_are_refused(tmp_path, rows):
-    write(tmp_path / "events.parquet", rows)
-    with pytest.raises(InputError, match="rows are not in order; rule: sorted by stay_id, hours"):
-        list(series.read_blocks(tmp_path / "events.parquet"))
+STORED = st.one_of(st.none(), st.integers(-240, 4800).map(lambda minutes: minutes / 60))
 
 
-def test_normaliser_counts_training_rows_only():
-    values = np.array([[1, 5], [3, 6], [100, 7], [200, 8], [5, 9]], dtype=np.float32)
-    found = Normaliser.fit(values, np.array([True, False, True]), np.array([2, 2, 1]), np.array([True, False]))
-    assert found.mean == [3.0, 0.0]
-    assert found.sd == pytest.approx([np.sqrt(8 / 3), 1.0])
-    assert found.n_stays == 2
-    assert found.to_json()["train_rows_only"] is True
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(*[st.integers(0, 3), HOURS, st.integers(0, 1), st.integers(0, 9).map(float), STORED])), WINDOWS
+)
+def test_storetime_equals_the_loop_over_the_times_of_knowing(tmp_path_factory, rows, windows):
+    folder = tmp_path_factory.mktemp("grid")
+    rows = sorted(rows, key=lambda r: r[:2])
+    write(folder / "events.parquet", [r[:4] for r in rows], [r[4] for r in rows])
+    found, values, observed = write_grid(folder, range(4), windows, available_at="storetime", **filling("previous"))
+    known = [(s, max(h, stored), v, x) for s, h, v, x, stored in rows if stored is not None]
+    known = sorted(known, key=lambda r: r[:2])
+    inside = [r for r in known if -1e-6 < r[1] < windows[r[0]] + 1e-6]
+    for stay, window in enumerate(windows):
+        entered = [r[1:] for r in inside if r[0] == stay]
+        rows_of = slice(found.first_row[stay], found.first_row[stay] + found.n_rows[stay])
+        expected = reference(entered, window, 2.0) if entered else np.empty((2, 0, 2))
+        np.testing.assert_array_equal(values[rows_of], expected[0])
+        np.testing.assert_array_equal(observed[rows_of], expected[1])
+        np.testing.assert_array_equal(found.last_event_hours[stay], max((r[0] for r in entered), default=NAN))
+    charted = [(s, h, stored) for s, h, _, _, stored in rows if -1e-6 < h < windows[s] + 1e-6]
+    assert found.never_stored == sum(stored is None for *_, stored in charted)
+    assert found.late == sum(stored is not None and stored >= windows[s] + 1e-6 for s, _, stored in charted)
 
 
-def test_a_constant_variable_is_not_blown_up():
-    values = np.full((1000, 1), 0.21, dtype=np.float32)
-    found = Normaliser.fit(values, np.array([True]), np.array([1000]), np.array([True]))
-    assert found.sd == [1.0]
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(*[st.just(0), HOURS, st.integers(0, 1), st.integers(0, 9).map(float), STORED]), min_size=1))
+def test_storetime_uses_nothing_stored_after_the_window(tmp_path_factory, rows):
+    folder, grids = tmp_path_factory.mktemp("grid"), []
+    rows = sorted(rows, key=lambda r: r[1])
+    for offset in (0.0, 100.0):  # another value of what is stored after the window
+        late = [offset if r[4] is None or r[4] > 24.0 else 0.0 for r in rows]
+        write(
+            folder / "events.parquet",
+            [(*r[:3], r[3] + x) for r, x in zip(rows, late, strict=True)],
+            [r[4] for r in rows],
+        )
+        found, *arrays = write_grid(folder, [0], [24.0], available_at="storetime")
+        grids.append([a.tobytes() for a in arrays])
+        assert not found.last_event_hours[0] > 24.0 + 1e-6
+    assert grids[0] == grids[1]
 
 
-def test_no_training_stay_is_an_error():
-    with pytest.raises(InputError, match="none of 1 stays is in the training split"):
-        Normaliser.fit(np.zeros((1, 1), np.float32), np.array([False]), np.array([1]), np.array([True]))
+def test_the_default_reads_no_stored_hours(tmp_path):
+    write(tmp_path / "events.parquet", [(5, 1.0, 0, 1.0)])
+    table = pl.read_parquet(tmp_path / "events.parquet").drop("stored_hours")
+    table.write_parquet(tmp_path / "events.parquet")
+    assert write_grid(tmp_path, [5], [2.0])[1].tolist() == [[1, 20]]

@@ -34,7 +34,7 @@ def test_heart_rate_equals_the_reference_cell_by_cell(tmp_path, timestep):
         wanted,
         np.full(len(wanted), 48.0),
         timestep=float(timestep),
-        normal=NORMAL,
+        fill=NORMAL,
     )
     names = (DEMO / "truth" / "columns.txt").read_text().split("\n")
     columns = [names.index("Heart Rate"), names.index("mask->Heart Rate")]

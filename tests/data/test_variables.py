@@ -56,3 +56,26 @@ def test_coma_scale():
 def test_index_and_labels():
     assert INDEX["pH"] == 16 and INDEX["Capillary refill rate"] == 0
     assert len(CHEXPERT_LABELS) == 14 and list(CHEXPERT_LABELS) == sorted(CHEXPERT_LABELS)
+
+
+def test_what_legacy_reads_beside_or_instead():
+    extra = {v.name: {i.itemid for i in v.legacy_extra} for v in VARIABLES if v.legacy_extra}
+    assert extra == {"Glucose": {51478}, "pH": {51491, 50831, 51094}}
+    assert [v.name for v in VARIABLES if v.legacy_unread] == ["Capillary refill rate"]
+    for v in VARIABLES:
+        assert v.read("paper") == v.items
+        assert v.read("legacy") == (() if v.legacy_unread else v.items + v.legacy_extra)
+    items = [(i.source, i.itemid) for v in VARIABLES for i in v.read("legacy")]
+    assert len(items) == len(set(items))
+
+
+def test_what_legacy_imputes():
+    """The benchmark's own normal values: CareVue's spellings of the same points of the coma scale."""
+    spelt = {v.name: v.legacy_normal for v in VARIABLES if v.legacy_normal}
+    assert list(spelt.values()) == ["4 Spontaneously", "6 Obeys Commands", "5 Oriented"]
+    for v in VARIABLES:
+        if v.legacy_normal:
+            assert v.categories[int(v.legacy_normal_value)] == v.legacy_normal
+            assert v.scores[int(v.legacy_normal_value)] == v.scores[int(v.normal_value)]
+        else:
+            assert v.legacy_normal_value == v.normal_value

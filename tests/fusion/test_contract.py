@@ -11,6 +11,7 @@ from toy import write_preprocessed
 from fusionctl import fusion, losses, settings
 from fusionctl.data.batch import StayData, collate
 from fusionctl.errors import InputError, UsageError
+from fusionctl.fusion.films import by_stay
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
 from fusionctl.settings import Fusion
@@ -23,6 +24,12 @@ every_fusion = pytest.mark.parametrize("name", list(fusion.FUSIONS))
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return StayData.open(write_preprocessed(tmp_path_factory.mktemp("toy")))
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """As `data`, but stays with films have one, two or three."""
+    return StayData.open(write_preprocessed(tmp_path_factory.mktemp("several"), most_films=3))
 
 
 def make(name, *, hidden=16, k=1):
@@ -87,6 +94,62 @@ def test_a_film_that_is_there_counts(name, data):
     model, batch = make(name).eval(), collate(data, [0, 2])
     other = dataclasses.replace(batch, films=255 - batch.films)
     assert torch.equal(logits(model, batch), logits(model, other)) == ("cxr" not in model.modalities)
+
+
+@every_fusion
+def test_the_order_of_a_stays_films_changes_nothing(name, several):
+    model, batch = make(name).eval(), collate(several, [0, 1, 2, 4])
+    assert batch.film_rows.tolist() == [0, 2, 2, 3, 3, 3]
+    for order in ([0, 2, 1, 5, 3, 4], [5, 1, 0, 4, 2, 3]):  # within their stays, and among those of other stays
+        other = dataclasses.replace(batch, films=batch.films[order], film_rows=batch.film_rows[order])
+        close(logits(model, batch), logits(model, other))
+
+
+@every_fusion
+def test_a_film_that_a_stay_has_twice_changes_nothing(name, data):
+    model, batch = make(name).eval(), collate(data, [0, 1, 2])
+    twice = torch.tensor([0, 1, 1])
+    other = dataclasses.replace(batch, films=batch.films[twice], film_rows=batch.film_rows[twice])
+    close(logits(model, batch), logits(model, other))
+
+
+@every_fusion
+def test_every_film_of_a_stay_counts_and_only_for_that_stay(name, several):
+    model, batch = make(name).eval(), collate(several, [0, 1, 2, 4])
+    before = logits(model, batch)
+    for film, row in enumerate(batch.film_rows.tolist()):
+        films = batch.films.clone()
+        films[film] = 255 - films[film]
+        after, others = logits(model, dataclasses.replace(batch, films=films)), torch.arange(4) != row
+        close(after[others], before[others])
+        assert torch.equal(after[row], before[row]) == ("cxr" not in model.modalities)
+
+
+@every_fusion
+@pytest.mark.parametrize("rows", [[0], [1], [0, 2], [3, 2, 1, 0, 4]], ids=str)
+def test_any_number_of_films(name, several, rows):
+    model, batch = make(name).train(), collate(several, rows)
+    output = model(batch)
+    assert output.logits.shape == (len(rows), 1)
+    predicted = batch.has_film if model.needs_film else torch.ones(len(rows), dtype=torch.bool)
+    assert torch.equal(~output.logits.isnan().any(dim=1), predicted)
+
+
+def test_one_film_a_stay_is_its_own_mean_bit_for_bit():
+    features, rows = torch.randn(4, 7, requires_grad=True), torch.tensor([0, 2, 5, 6])
+    mean, stays = by_stay(features, rows)
+    assert torch.equal(mean, features) and torch.equal(stays, rows)
+    weight = torch.randn(4, 7)
+    (mean * weight).sum().backward()
+    assert torch.equal(features.grad, weight)
+
+
+def test_several_films_are_their_mean_and_none_is_nothing():
+    features = torch.tensor([[1.0, 2.0], [10.0, 20.0], [3.0, 4.0], [5.0, 12.0]])
+    mean, stays = by_stay(features, torch.tensor([3, 1, 3, 3]))
+    assert stays.tolist() == [1, 3] and mean.tolist() == [[10, 20], [3, 6]]
+    mean, stays = by_stay(torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64))
+    assert mean.shape == (0, 5) and stays.shape == (0,) and stays.dtype == torch.int64
 
 
 @every_fusion

@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -85,6 +86,65 @@ def test_affine_map_agrees_with_torchvision(films, shear):
     )
     inner = (..., slice(16, 48), slice(16, 48))
     torch.testing.assert_close(got[inner], expected[inner], rtol=0, atol=0.005)
+
+
+def smooth(n, side, seed=0):
+    """Films of a few slow waves: what two ways of interpolating must see alike."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side] / side
+    waves = [np.sin(a * x + b * y + c) for a, b, c in rng.uniform(2, 9, (n, 3))]
+    return torch.from_numpy(((np.stack(waves) + 1) * 127).astype(np.uint8))[:, None]
+
+
+def grey_levels(inputs):
+    mean, sd = torch.tensor(augment.IMAGENET_MEAN), torch.tensor(augment.IMAGENET_SD)
+    return (inputs.permute(0, 2, 3, 1) * sd + mean) * 255
+
+
+@pytest.mark.parametrize(
+    ("side", "mean", "most"),
+    [(256, 0.5, 3), (110, 1e-3, 0.02), (96, 1e-3, 0.02)],  # PyTorch's area average counts whole pixels only
+    ids=["shrunk", "as it is", "enlarged"],
+)
+@pytest.mark.parametrize("train", [True, False])
+def test_the_way_of_the_cpu_agrees_with_that_of_the_device(side, mean, most, train):
+    films = smooth(6, side)
+    parameters = augment.draw(6, generator=torch.Generator().manual_seed(3)) if train else None
+    one, other = (way(films, parameters, input_size=96) for way in (augment.on_cpu, augment.on_device))
+    assert one.shape == other.shape == (6, 3, 96, 96) and one.dtype == other.dtype == torch.float32
+    difference = (grey_levels(one) - grey_levels(other)).abs()
+    assert difference.mean(dim=(1, 2, 3)).max() < mean and difference.max() < most
+
+
+@pytest.mark.parametrize("way", [augment.on_cpu, augment.on_device])
+def test_inputs_are_channels_last_and_grey(way):
+    inputs = way(smooth(3, 64), augment.draw(3), input_size=56)
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
+    levels = grey_levels(inputs)
+    torch.testing.assert_close(levels[..., :1].expand_as(levels), levels, rtol=0, atol=1e-3)
+
+
+def test_on_the_cpu_a_film_does_not_depend_on_its_batch_or_on_the_threads():
+    films, parameters = smooth(3, 256), augment.draw(3, generator=torch.Generator().manual_seed(0))
+    together = augment.on_cpu(films, parameters, input_size=96)
+    before, threads = cv2.getNumThreads(), torch.get_num_threads()
+    try:
+        cv2.setNumThreads(2)
+        torch.set_num_threads(2)
+        assert torch.equal(augment.on_cpu(films[1:2], parameters[1:2], input_size=96), together[1:2])
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
+        torch.set_num_threads(threads)
+
+
+def test_a_film_that_is_a_view_into_an_array():
+    """Batches come from a memory map; a film may lie in it in any way."""
+    wide = smooth(2, 256)
+    views = wide[..., ::2, ::2]
+    torch.testing.assert_close(
+        augment.on_cpu(views, None, input_size=112), augment.on_cpu(views.clone(), None, input_size=112)
+    )
 
 
 def test_evaluation_is_centre_crop_and_imagenet_normalisation():

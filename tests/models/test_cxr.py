@@ -1,9 +1,13 @@
-"""The film encoder: the paper's size, few films, no films."""
+"""The film encoder: the paper's size, every network, few films, no films."""
+
+from typing import get_args
 
 import pytest
 import torch
 
-from fusionctl.models.cxr import CxrEncoder
+from fusionctl.errors import UsageError
+from fusionctl.models.cxr import ARCHS, CxrEncoder
+from fusionctl.settings import CxrArch
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +26,52 @@ def test_the_papers_parameter_count():
     assert encoder.dim == 512
 
 
+@pytest.mark.parametrize(
+    ("arch", "dim", "with_classifier"),  # parameters as torchvision's documentation gives them, for 1000 classes
+    [
+        ("resnet18", 512, 11_689_512),
+        ("resnet50", 2048, 25_557_032),
+        ("densenet121", 1024, 7_978_856),
+        ("vit_b_16", 768, 86_567_656),
+    ],
+)
+def test_every_network_is_the_whole_one_without_its_classifier(arch, dim, with_classifier):
+    with torch.device("meta"):
+        encoder = CxrEncoder(arch, 14)
+    assert encoder.dim == dim == encoder.head.in_features
+    assert sum(p.numel() for p in encoder.trunk.parameters()) == with_classifier - (dim + 1) * 1000
+
+
+def test_the_settings_name_every_network():
+    assert get_args(CxrArch) == ARCHS
+
+
 def test_an_unknown_network_is_refused():
-    with pytest.raises(ValueError, match="arch must be one of resnet34, resnet18; got 'vgg'"):
+    known = "resnet34, resnet18, resnet50, densenet121, vit_b_16"
+    with pytest.raises(ValueError, match=f"arch must be one of {known}; got 'vgg'"):
         CxrEncoder("vgg")
+
+
+def test_the_transformer_wants_whole_patches():
+    with pytest.raises(
+        UsageError, match="--input-size must be a multiple of 16 with --arch vit_b_16; got 100"
+    ) as error:
+        CxrEncoder("vit_b_16", input_size=100)
+    assert error.value.hint == "the nearest is --input-size 96"
+
+
+@pytest.mark.parametrize("arch", ["resnet50", "densenet121", "vit_b_16"])
+def test_other_networks_take_two_films_one_and_none(arch):
+    """At 32 pixels batch normalisation of one film would be an error."""
+    torch.manual_seed(0)
+    encoder = CxrEncoder(arch, 3, input_size=32).train()
+    for n in (2, 1, 0):
+        assert encoder(films(n)).shape == (n, 3)
+    encoder(films(1)).sum().backward()
+    assert all(p.grad is not None for p in encoder.parameters())
+    assert encoder.trunk.training
+    encoder.eval()
+    torch.testing.assert_close(encoder(films(2))[1:], encoder(films(2)[1:]), rtol=1e-3, atol=1e-4)
 
 
 def test_no_film_gives_no_features(encoder):

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import logging
+import random
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +12,9 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raw_tree import RawTree, rewrite
+from raw_tree import LAYOUTS, RawTree, at, rewrite
 
-from fusionctl.data import buckets, lines
+from fusionctl.data import buckets, lines, synth
 from fusionctl.data.cohort import STAY_COLUMNS
 from fusionctl.data.events import EVENT_COLUMNS
 from fusionctl.data.films import FILM_COLUMNS
@@ -23,14 +25,14 @@ from fusionctl.stages import extract
 from fusionctl.workdir import Draft
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
-FILES = ["attrition.json", "diagnoses.parquet", "events.parquet", "films.parquet", "stays.parquet"]
+FILES = ["attrition.json", "diagnoses.parquet", "events.parquet", "films.parquet", "stays.parquet", "tables.json"]
 
 
-def run(root, out, *, cxr=True, jobs=2):
+def run(root, out, *, cxr=True, jobs=2, **options):
     out.mkdir(parents=True)
     draft = Draft(out)
     inputs = {"mimic_root": root, "cxr_root": root / "cxr" if cxr is True else cxr}
-    extract.run(draft, ExtractSettings(), inputs, runtime=Runtime(jobs=jobs))
+    extract.run(draft, ExtractSettings(**options), inputs, runtime=Runtime(jobs=jobs))
     return draft
 
 
@@ -51,6 +53,16 @@ def check_attrition(entries):
     for entry in entries:
         assert entry["kept"] == entry["before"] - entry["dropped"] >= 0 <= entry["dropped"]
         assert set(entry) == {"table", "rule", "unit", "before", "dropped", "kept"}
+
+
+def check_sums(entries, found):
+    """What is kept of the raw tables is what the artifact holds, by protocol paper."""
+    check_attrition(entries)
+    kept = last_kept(entries)
+    totals = found["events"].filter(pl.col("variable") == INDEX["Glascow coma scale total"]).height
+    assert kept["chartevents"] + kept["labevents"] + totals == found["events"].height
+    assert kept["icustays"] == found["stays"].height and kept["diagnoses_icd"] == found["diagnoses"].height
+    assert kept.get("films", 0) == found["films"].height
 
 
 def last_kept(entries):
@@ -83,6 +95,8 @@ def test_the_smallest_tree(tmp_path, suffix):
     assert last_kept(entries) == {"icustays": 1, "chartevents": 1, "labevents": 0, "diagnoses_icd": 1, "films": 1}
     assert draft.rows == {"stays": 1, "events": 1, "coma_totals": 0, "diagnoses": 1, "films": 1}
     assert draft.facts["layout"] == "v2/v3" and draft.facts["sensitivity"] == "credentialed"
+    shown = json.loads((tmp_path / "out/tables.json").read_text())
+    assert [table["title"] for table in shown] == ["What each rule left out"]
 
 
 def test_no_films_without_a_film_root(tmp_path):
@@ -92,15 +106,124 @@ def test_no_films_without_a_film_root(tmp_path):
     assert films.height == 0 and films.schema == pl.Schema(FILM_COLUMNS)
 
 
-def test_layout_v1(tmp_path):
-    root = small().write(tmp_path / "raw")
-    (root / "core").mkdir()
-    for table in ("patients", "admissions"):
-        shutil.move(root / f"hosp/{table}.csv.gz", root / f"core/{table}.csv.gz")
-    rewrite(root / "core/admissions.csv.gz", lambda text: text.replace(",race,", ",ethnicity,"))
-    draft = run(root, tmp_path / "out")
-    assert draft.facts["layout"] == "v1"
-    assert tables(tmp_path / "out")["stays"]["race"].to_list() == ["OTHER"]
+SAID = {"v1.0": "v1", "v2.0": "v2", "v2.2": "v2/v3", "v3.1": "v3"}
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".csv"])
+@pytest.mark.parametrize("release", LAYOUTS)
+def test_every_layout_gives_the_same_rows_and_says_which_it_is(tmp_path, caplog, release, suffix):
+    tree = many(5)
+    run(tree.write(tmp_path / "usual"), tmp_path / "first")
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "fusionctl"):
+        draft = run(tree.write(tmp_path / "raw", layout=release, suffix=suffix), tmp_path / "out")
+    assert draft.facts["layout"] == SAID[release]
+    evidence = draft.facts["layout_evidence"]
+    assert ("core/" in evidence) == ("ethnicity" in evidence) == (release == "v1.0")
+    assert ("without caregiver_id" in evidence) == (release in ("v1.0", "v2.0"))
+    assert f"extract: MIMIC-IV {SAID[release]} ({evidence}), credentialed data" in caplog.text
+    for name in FILES:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
+    assert tables(tmp_path / "out")["events"].height > 100
+
+
+@pytest.mark.parametrize(("layout", "said"), [("v1", "v1"), ("v2", "v2/v3"), ("v3", "v3")])
+def test_synthetic_trees_of_every_layout(tmp_path, caplog, layout, said):
+    synth.write_tree(tmp_path / "raw", stays=30, layout=layout, seed=1, films=False)
+    draft = run(tmp_path / "raw/mimic-iv", tmp_path / "out", cxr=None)
+    assert (draft.facts["layout"], draft.facts["sensitivity"]) == (said, "synthetic")
+    found = tables(tmp_path / "out")
+    assert found["stays"].height >= 10 and found["events"]["variable"].n_unique() >= 16
+    assert set(found["stays"]["race"]) - {""}
+    entries = json.loads((tmp_path / "out/attrition.json").read_text())
+    check_sums(entries, found)
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]  # it has d_labitems
+
+
+def test_v3_without_the_names_of_lab_items_is_warned_of(tmp_path, caplog):
+    run(small().write(tmp_path / "v3", layout="v3.1"), tmp_path / "a")
+    assert caplog.messages == [
+        "extract: without hosp/d_labitems v3.0, whose lab item ids are wrong, cannot be told from v3.1"
+    ]
+    caplog.clear()
+    tree = small()
+    tree.lab_items()
+    run(tree.write(tmp_path / "named", layout="v3.1"), tmp_path / "b")
+    run(small().write(tmp_path / "v2", layout="v2.2"), tmp_path / "c")
+    assert caplog.messages == []
+
+
+def test_v3_0_is_refused_by_its_lab_items_and_by_its_list_of_changes(tmp_path):
+    tree = small()
+    tree.lab_items()
+    tree.rows["hosp/d_labitems"][3] |= {"label": "Bilirubin"}
+    root = tree.write(tmp_path / "raw", layout="v3.1")
+    assert f"{root}/hosp/d_labitems.csv.gz: line 5: item 50931 must be glucose in blood; it is bilirubin in blood" in (
+        found := fault(root, tmp_path)
+    )
+    assert "MIMIC-IV v3.0 has wrong item ids in labevents" in found
+    shutil.rmtree(tmp_path / "faulty")
+    listed = small().write(tmp_path / "listed", layout="v3.1")
+    (listed / "CHANGELOG.txt").write_text("MIMIC-IV v3.0\n\nMIMIC-IV v2.2\n")
+    assert "its list of changes ends with v3.0" in fault(listed, tmp_path)
+
+
+def test_labels_of_the_other_labeller_and_of_the_radiologists(tmp_path):
+    tree = small()
+    tree.film("dicom-b", subject_id=10000001, study_id=50000002, StudyTime=60000.0)
+    root = tree.write(tmp_path / "raw")
+    path = root / "cxr/mimic-cxr-2.0.0-negbio.csv.gz"
+    shutil.copy(root / "cxr/mimic-cxr-2.0.0-chexpert.csv.gz", path)
+    rewrite(path, lambda text: text.replace("-1.0", "1.0"))
+    run(root, tmp_path / "a", labels="negbio")
+    films = tables(tmp_path / "a")["films"]
+    assert films["labelled_by"].to_list() == ["negbio", ""] and films["Edema"][0] == 1
+    names = tree.text("cxr/mimic-cxr-2.0.0-chexpert").splitlines()[0].split(",")[2:]
+    header = ",".join(["study_id", *names]).replace("Lung Opacity", "Airspace Opacity")
+    row = ",".join(["50000002", *("1.0" if n == "Lung Opacity" else "" for n in names)])
+    (root / "cxr/mimic-cxr-2.1.0-test-set-labeled.csv").write_text(f"{header}\n{row}\n")
+    run(root, tmp_path / "b")
+    films = tables(tmp_path / "b")["films"]
+    assert films["labelled_by"].to_list() == ["chexpert", "radiologist"]
+    assert films["Edema"].fill_nan(None).to_list() == [-1, None]
+    assert films["Lung Opacity"].fill_nan(None).to_list() == [None, 1]
+
+
+def test_legacy_from_raw_rows_to_events(tmp_path):
+    """The quirks that need the whole stage: who wins at one time, which stay, which labs, nothing derived."""
+    tree = small()
+    tree.add_stay(2, subject=1, intime=at(0, 10), outtime=at(60, 10))
+    tree.rows["hosp/admissions"][1] |= {"admittime": at(0, 10), "dischtime": at(100, 10)}
+    tree.chart(1, 220045, 100, hour=5, stored=7)
+    tree.chart(1, 220045, 98, hour=5, stored=6)
+    tree.chart(1, 226707, 70, hour=5)
+    tree.chart(1, 220045, 999, hour=6)
+    for item, text in ((220739, "None"), (223900, "Oriented"), (223901, "Obeys Commands"), (223951, "Brisk")):
+        tree.chart(1, item, text, hour=8)
+    tree.lab(1, 51478, 250, hour=9)
+    tree.lab(1, 50931, 130, hour=9, hadm_id="")
+    tree.lab(1, 50931, 131, hour=9 * 24 + 10)  # of admission 1, drawn during the second stay
+    root = tree.write(tmp_path / "raw")
+    found = {}
+    for protocol in ("paper", "legacy"):
+        draft = run(root, tmp_path / protocol, protocol=protocol)
+        events = tables(tmp_path / protocol)["events"]
+        assert events.schema == pl.Schema(EVENT_COLUMNS) and draft.rows["events"] == events.height
+        assert draft.rows["coma_totals"] == (protocol == "paper")
+        found[protocol] = [(s - 30000000, h, int(v), value) for s, h, v, value, _ in events.rows()]
+    rate, glucose, height = (INDEX[name] for name in ("Heart Rate", "Glucose", "Height"))
+    assert [e for e in found["paper"] if e[2] == rate] == [(1, 1, rate, 80), (1, 3, rate, 98), (1, 3, rate, 100)]
+    assert [e[3] for e in found["legacy"] if e[2] == rate] == [80, 100, 98, 999]
+    assert [e[3] for e in found["paper"] if e[2] == height] == [pytest.approx(177.8)]
+    assert [e[3] for e in found["legacy"] if e[2] == height] == [70]
+    assert [e for e in found["paper"] if e[2] == glucose] == [(1, 7, glucose, 130), (2, 10, glucose, 131)]
+    assert [e for e in found["legacy"] if e[2] == glucose] == [
+        *((1, 7, glucose, 250), (1, 224, glucose, 131), (2, 10, glucose, 131))
+    ]
+    refill = INDEX["Capillary refill rate"]
+    assert [len([e for e in found[p] if e[2] == refill]) for p in ("paper", "legacy")] == [1, 0]
+    eyes = INDEX["Glascow coma scale eye opening"]
+    assert [e[3] for e in found["legacy"] if e[2] == eyes] == [e[3] for e in found["paper"] if e[2] == eyes] == [4]
 
 
 def test_v3_and_synthetic_are_said(tmp_path):
@@ -129,8 +252,6 @@ def test_stays_without_events_leave_with_their_diagnoses(tmp_path):
 
 def many(n, seed=0):
     """A tree of n stays with a few hundred rows each kind, in a scrambled order."""
-    import random
-
     rng = random.Random(seed)
     tree = small()
     for i in range(2, n + 1):
@@ -165,22 +286,69 @@ def test_many_buckets_have_the_events_of_one(tmp_path, monkeypatch):
     assert one.equals(one.sort("stay_id", "hours", "variable", "stored_hours", "value"))
 
 
-@settings(max_examples=10, deadline=None)
+def wild(seed):
+    """A small tree in which anything is missing, foreign, twice or out of its range."""
+    rng = random.Random(seed)
+
+    def maybe(value, *others, share=0.2):
+        return rng.choice(others or ("",)) if rng.random() < share else value
+
+    tree = small()
+    for n in range(2, 9):
+        same_patient, same_admission = rng.random() < 0.4, rng.random() < 0.3
+        subject = rng.randrange(2, n) if same_patient and n > 2 else None
+        begin = rng.randint(1, 400)
+        times = {"intime": maybe(at(begin)), "outtime": maybe(at(begin + rng.choice([-1, 0, 30, 90])))}
+        units = {"last_careunit": maybe("MICU", "SICU", "")}
+        tree.add_stay(n, subject=subject, admission=subject if same_admission else None, **times, **units)
+    for patient in tree.rows["hosp/patients"][1:]:
+        patient |= {"anchor_age": maybe(40, 3, ""), "anchor_year": maybe(2150, 2160, "")}
+    for admission in tree.rows["hosp/admissions"][1:]:
+        admission |= {"admittime": maybe(at(0)), "dischtime": maybe(at(500)), "deathtime": maybe("", at(50), at(700))}
+    items = [220045, 223761, 223835, 226707, 220739, 223900, 223901, 223951, 1]
+    texts = [*range(0, 200, 17), "None", "Oriented", "Obeys Commands", "Brisk", "x, y", "", "ERROR"]
+    for n in rng.choices(range(1, 10), k=150):
+        ids = {"hadm_id": maybe(20000000 + n, "", 20000099), "stay_id": maybe(30000000 + n, "", 30000001)}
+        when = {"charttime": maybe(at(rng.randint(0, 500)), "", share=0.1), "storetime": maybe(at(rng.randint(0, 500)))}
+        tree.chart(n, rng.choice(items), rng.choice(texts), hour=4, **ids, **(when if rng.random() < 0.7 else {}))
+        whose = {"subject_id": maybe(10000000 + n, ""), "hadm_id": maybe(20000000 + n, "", share=0.5)}
+        number = maybe(rng.randint(5, 300))
+        tree.lab(n, rng.choice([50931, 50820, 51478, 50912]), number, hour=rng.randint(0, 500), **whose)
+        code = {"icd_code": maybe("N179"), "icd_version": maybe(10, 9, 11, "")}
+        tree.add("hosp/diagnoses_icd", subject_id=1, hadm_id=maybe(20000000 + n, "", 20000099), seq_num=1, **code)
+    for n in range(9):
+        day = {"StudyDate": maybe(21500301, "", 21501399), "StudyTime": maybe(53000.3, "", 250000)}
+        tree.film(f"dicom-{n}", subject_id=10000000 + n, study_id=50000000 + n, **day)
+    for rows in tree.rows.values():
+        rng.shuffle(rows)
+    return tree
+
+
+@pytest.mark.parametrize("protocol", ["paper", "legacy"])
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_counts_add_up_on_random_trees(tmp_path_factory, seed):
+def test_nothing_is_lost_without_a_count_on_random_trees(tmp_path_factory, protocol, seed):
     tmp_path = tmp_path_factory.mktemp("tree")
-    tree = many(4, seed)
-    run(tree.write(tmp_path / "raw"), tmp_path / "out")
+    tree = wild(seed)
+    draft = run(tree.write(tmp_path / "raw"), tmp_path / "out", protocol=protocol)
     entries = json.loads((tmp_path / "out/attrition.json").read_text())
-    check_attrition(entries)
-    kept = last_kept(entries)
     found = tables(tmp_path / "out")
-    totals = found["events"].filter(pl.col("variable") == INDEX["Glascow coma scale total"]).height
-    assert kept["chartevents"] + kept["labevents"] + totals == found["events"].height
-    assert kept["icustays"] == found["stays"].height and kept["diagnoses_icd"] == found["diagnoses"].height
+    check_attrition(entries)
+    if protocol == "paper":
+        check_sums(entries, found)
+        assert draft.rows["coma_totals"] == found["events"].filter(pl.col("variable") == 5).height
+    else:  # a row may count in two stays, never in none
+        kept = last_kept(entries)
+        assert kept["chartevents"] + kept["labevents"] <= found["events"].height
+        assert kept["icustays"] == found["stays"].height
+    assert set(found["events"]["stay_id"]) == set(found["stays"]["stay_id"])
     first = {e["table"]: e["before"] for e in reversed(entries)}
-    assert first["chartevents"] == len(tree.rows["icu/chartevents"])
-    assert first["labevents"] == len(tree.rows["hosp/labevents"])
+    raw = {name.split("/")[1]: len(rows) for name, rows in tree.rows.items() if not name.startswith("cxr")}
+    of = {"icustays", "chartevents", "labevents", "diagnoses_icd"}
+    assert {name: first[name] for name in of} == {name: raw[name] for name in of}
+    assert first["films"] == len(tree.rows["cxr/mimic-cxr-2.0.0-metadata"])
+    shown = json.loads((tmp_path / "out/tables.json").read_text())[0]
+    assert [row[0] for row in shown["rows"] if row[0]] == list(dict.fromkeys(e["table"] for e in entries))
 
 
 def test_progress_ends_at_the_size_of_the_files(tmp_path):

@@ -38,11 +38,13 @@ def preprocess(tmp_path_factory):
             "window_hours": np.full(N, 8.0),
             "last_event_hours": np.full(N, 7.0),
             "film": film,
+            "n_films": (film >= 0).astype(np.int32),
             "film_hours": np.where(film >= 0, 3.0, np.nan),
             "intime": [datetime(2150, 1, 1)] * N,
             "mortality": (rng.random(N) < 0.4).astype(np.float32),
         }
     ).write_parquet(folder / "samples.parquet")
+    write_pairs(folder)
     values = np.tile(np.array([v.normal_value for v in VARIABLES], np.float32), (N * T, 1))
     continuous = np.array([not v.is_categorical for v in VARIABLES])
     values[:, continuous] *= rng.normal(1, 0.1, (N * T, continuous.sum()))
@@ -52,6 +54,12 @@ def preprocess(tmp_path_factory):
     mean, sd = np.where(continuous, values.mean(axis=0), 0), np.where(continuous, values.std(axis=0), 1)
     (folder / "normaliser.json").write_text(json.dumps({"mean": mean.tolist(), "sd": sd.tolist()}))
     return Artifact("preprocess", "p0", folder, {"settings": {}, "inputs": {}})
+
+
+def write_pairs(folder):
+    """pairs.parquet with the one film that samples.parquet tells of each stay."""
+    samples = pl.read_parquet(folder / "samples.parquet").filter(pl.col("film") >= 0)
+    samples.select("stay_id", "film", "film_hours").write_parquet(folder / "pairs.parquet")
 
 
 def save_model(folder, name, artifact_id):
@@ -211,8 +219,11 @@ def test_subsets_of_fewer_than_ten_patients_are_left_out(tmp_path, preprocess, m
         (folder / path.name).symlink_to(path)
     samples = pl.read_parquet(folder / "samples.parquet")
     few = samples.with_columns(film=pl.when(pl.col("stay_id") < 140).then("film").otherwise(-1).cast(pl.Int32))
-    (folder / "samples.parquet").unlink()
+    for name in ("samples.parquet", "pairs.parquet"):
+        (folder / name).unlink()
+    few = few.with_columns(n_films=(pl.col("film") >= 0).cast(pl.Int32))
     few.write_parquet(folder / "samples.parquet")  # five test patients with a film
+    write_pairs(folder)
     found = sweep(tmp_path / "sweep", Artifact("preprocess", "p0", folder, {}), models[1:2])
     assert curve(found)["subset"].unique().to_list() == ["all"]
     assert "paired stays: fewer than 10 test patients" in caplog.text
@@ -239,7 +250,8 @@ def test_no_test_stay(tmp_path, preprocess, models):
     samples = pl.read_parquet(preprocess.file("samples.parquet"))
     for path in preprocess.path.glob("*.npy"):
         (tmp_path / path.name).symlink_to(path)
-    (tmp_path / "normaliser.json").symlink_to(preprocess.file("normaliser.json"))
+    for name in ("normaliser.json", "pairs.parquet"):
+        (tmp_path / name).symlink_to(preprocess.file(name))
     samples.with_columns(split=pl.lit("train")).write_parquet(tmp_path / "samples.parquet")
     with pytest.raises(InputError, match="preprocess/p0: no stay is in the test split"):
         sweep(tmp_path / "out", Artifact("preprocess", "p0", tmp_path, {}), models)

@@ -80,9 +80,10 @@ def test_stopped_at_a_random_step_and_rerun_the_files_have_the_same_bytes(name, 
 
 
 def test_files_of_the_pretraining_stages(folder, inputs):
+    more = {"pretrain-ehr": [], "pretrain-cxr": ["predictions.parquet", "tables.json"]}
     for name, epochs in (("pretrain-ehr", 3), ("pretrain-cxr", 2)):
-        path = folder / name
-        assert sorted(p.name for p in path.iterdir()) == ["history.jsonl", "metrics.json", "weights.safetensors"]
+        path, expected = folder / name, ["history.jsonl", "metrics.json", "weights.safetensors"]
+        assert sorted(p.name for p in path.iterdir()) == sorted(expected + more[name])
         history = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
         metrics = json.loads((path / "metrics.json").read_text())
         assert len(history) == epochs == metrics["epochs"]
@@ -154,14 +155,28 @@ def test_no_films(tmp_path):
     do(fuse, setting("ehr"), tmp_path / "fused", {**given, "pretrain-ehr": ehr})
 
 
+def test_stays_with_several_films_train_and_are_predicted(inputs, tmp_path):
+    path = write_preprocessed(tmp_path / "p", stays=60, most_films=3)
+    draft = do(fuse, setting("attention"), tmp_path / "fused", {**inputs, "preprocess": artifact(path)})
+    table, samples = (pl.read_parquet(p) for p in (draft.file("predictions.parquet"), path / "samples.parquet"))
+    assert samples["n_films"].unique().sort().to_list() == [0, 1, 2, 3]
+    assert table["has_film"].to_list() == (samples.filter(pl.col("split") != "train")["n_films"] > 0).to_list()
+    assert table["prob:mortality"].is_not_nan().all()
+
+
 def test_pretraining_reads_films_of_training_patients_only(inputs, tmp_path, monkeypatch):
-    seen = []
-    original = pretrain_cxr.collate_films
-    monkeypatch.setattr(pretrain_cxr, "collate_films", lambda data, rows: (seen.extend(rows), original(data, rows))[1])
+    seen = {"training": set(), "testing": set()}
+    original, weights = pretrain_cxr.collate_films, tmp_path / "cxr" / "weights.safetensors"
+
+    def watch(data, rows):
+        seen["testing" if weights.exists() else "training"].update(data.film[rows].tolist())
+        return original(data, rows)
+
+    monkeypatch.setattr(pretrain_cxr, "collate_films", watch)
     do(pretrain_cxr, dataclasses.replace(CXR, epochs=1), tmp_path / "cxr", inputs)
     films = pl.read_parquet(inputs["preprocess"].file("films.parquet"))
-    assert set(films["split"].to_numpy()[sorted(set(seen))]) == {"train"}
-    assert len(set(seen)) == (films["split"] == "train").sum()
+    assert seen["training"] == set(films.filter(pl.col("split") == "train")["film"])
+    assert seen["testing"] > set(films.filter(pl.col("split") != "train")["film"])
 
 
 def test_a_patient_in_two_splits_stops_every_stage(tmp_path):

@@ -1,0 +1,21 @@
+"""From the films of a batch to one feature a stay."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def by_stay(features: Tensor, film_rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of the features of each stay's films; of one film it is that film's feature, bit for bit.
+
+    Args:
+        features: (P, D) of the films of a batch; P may be 0.
+        film_rows: (P,) int64 position in the batch of each film's stay, in any order.
+
+    Returns:
+        (Q, D) features and (Q,) int64 positions in the batch of the stays that have a film, ascending.
+    """
+    stays, stay, n_films = torch.unique(film_rows, return_inverse=True, return_counts=True)
+    total = features.new_zeros(len(stays), features.shape[1]).index_add(0, stay, features)
+    return total / n_films[:, None], stays
