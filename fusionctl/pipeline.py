@@ -76,6 +76,8 @@ def execute_shard(work: Work, plan: Plan, shard: tuple[int, int], *, dry_run: bo
         log.info("%s: would run share %d of %d (%s): %s", name, i, n, plan.id, why(work, plan))
         return
     writable(work.root)
+    with work.lock(name, plan.id):
+        pass  # the run that finishes is not at work now
     with work.lock(name, f"{plan.id}.shard-{i}-of-{n}"):
         log.info("%s: running share %d of %d (%s)", name, i, n, plan.id)
         _verify(plan)
@@ -112,7 +114,9 @@ def _run(work: Work, plan: Plan, *, resume: bool) -> Artifact:
             shutil.rmtree(draft.path, ignore_errors=True)
         raise
     except Exception as error:
-        if not _resumes(plan) or not any(draft.path.iterdir()):  # a checkpoint or a decoded film is not thrown away
+        if not _resumes(plan) or not (
+            draft.path.is_dir() and any(draft.path.iterdir())
+        ):  # a checkpoint or a decoded film is not thrown away
             shutil.rmtree(draft.path, ignore_errors=True)
         raise _explained(error, plan.stage.name) from error
     log.info("%s: done in %.1f s -> %s", plan.stage.name, manifest["duration_s"], artifact.path)

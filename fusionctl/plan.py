@@ -82,11 +82,16 @@ def why(work: Work, plan: Plan) -> str:
     others = work.artifacts(plan.stage.name)
     if not others:
         return "no artifact yet"
-    wanted = {**plan.identity["settings"], **plan.input_ids, **plan.identity["raw"]}
+    inputs = {name: ids for name, ids in plan.input_ids.items() if name not in plan.stage.content_of}
+    wanted = {**plan.identity["settings"], **inputs, **plan.identity["raw"]}
     wanted |= {"seed": plan.identity["seed"], "schema version": plan.stage.schema_version}
-    by_artifact = [(_changes(describe(other), wanted), other) for other in reversed(others)]
+    by_artifact = [(_changes(_compared(other, plan.stage), wanted), other) for other in reversed(others)]
     changes, nearest = min(by_artifact, key=lambda pair: len(pair[0]))
     return f"differs from {nearest.id} in " + ("; ".join(changes) or "nothing that the manifest records")
+
+
+def _compared(artifact: Artifact, stage: Stage) -> dict[str, Any]:
+    return {name: value for name, value in describe(artifact).items() if name not in stage.content_of}
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

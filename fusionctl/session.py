@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -78,8 +79,10 @@ class Session:
 
     def _preprocess_inputs(self, values: Any, pins: Mapping[str, list[str]]) -> resolve.Inputs:
         """The one stage that runs its upstream: raw folders in, model-ready arrays out, in one command."""
+        # What is wrong with the settings is said before the films are decoded, not an hour later.
+        importlib.import_module(STAGES["preprocess"].module).check(values, self.roots.get("split_file"))
         if self.roots.get("mimic_root"):
-            extract = self._execute("extract", {}, self.settings("extract", protocol=values.protocol))
+            extract = self._extract(values.protocol, force=False)
         else:
             pinned = {"extract": pins["extract"]} if "extract" in pins else {}
             alone = replace(STAGES["preprocess"], upstream=("extract",))
@@ -91,12 +94,21 @@ class Session:
                 )
         if pins.get("films"):
             return {"extract": extract, "films": self.work.find("films", pins["films"][0])}
-        return {"extract": extract, "films": self._films(extract)}
+        return {"extract": extract, "films": self._films(extract, force=False)}
 
-    def _films(self, extract: Artifact) -> Artifact | None:
+    def _extract(self, protocol: str, *, force: bool) -> Artifact:
+        """The extract of a protocol, made where it is missing."""
+        sourced = self.settings("extract")
+        if sourced["protocol"]["source"] == "default":
+            sourced["protocol"] = {"value": protocol, "source": "preprocess"}
+        elif (said := sourced["protocol"]["value"]) != protocol:
+            raise UsageError(f"extract has protocol {said}, preprocess {protocol}", hint="give both the same protocol")
+        return self._execute("extract", {}, sourced, force=force)
+
+    def _films(self, extract: Artifact, *, force: bool) -> Artifact | None:
         """The cache of the films that extract lists, made where it is missing; None where it lists none."""
         listed = extract.manifest.get("rows", {}).get("films", self.roots.get("cxr_root") is not None)
-        return self._execute("films", {"extract": extract}, self.settings("films")) if listed else None
+        return self._execute("films", {"extract": extract}, self.settings("films"), force=force) if listed else None
 
     def run_all(self, models: Iterable[str]) -> Artifact:
         """Run every stage in order; the artifacts are handed on, so nothing is looked up or guessed.
@@ -110,9 +122,8 @@ class Session:
             )
         made: dict[str, Any] = {}
         chosen, task = self._models(list(models)), self.settings("preprocess")["task"]["value"]
-        protocol = self.settings("preprocess")["protocol"]["value"]
-        made["extract"] = self._execute("extract", {}, self.settings("extract", protocol=protocol))
-        made["films"] = self._films(made["extract"])
+        made["extract"] = self._extract(self.settings("preprocess")["protocol"]["value"], force=self.force)
+        made["films"] = self._films(made["extract"], force=self.force)
         for name in ("preprocess", "pretrain-ehr", "pretrain-cxr"):
             if not name.startswith("pretrain-") or any(name in ENCODERS_OF.get(m, (name,)) for m in chosen):
                 settings = self.settings(name)
@@ -149,9 +160,10 @@ class Session:
     def _inputs(name: str, made: Mapping[str, Any]) -> resolve.Inputs:
         return {n: made.get(n) for n in (entry.rstrip("*?+") for entry in STAGES[name].upstream)}
 
-    def _execute(self, name: str, inputs: resolve.Inputs, sourced: Sourced) -> Artifact:
+    def _execute(self, name: str, inputs: resolve.Inputs, sourced: Sourced, *, force: bool | None = None) -> Artifact:
         planned = self._plan(name, inputs, sourced)
-        return pipeline.execute(self.work, planned, force=self.force, dry_run=self.dry_run)
+        force = self.force if force is None else force
+        return pipeline.execute(self.work, planned, force=force, dry_run=self.dry_run)
 
     def _plan(self, name: str, inputs: resolve.Inputs, sourced: Sourced) -> pipeline.Plan:
         roots = {**self._recorded_roots(inputs), **{n: p for n, p in self.roots.items() if p}}
@@ -178,7 +190,9 @@ def status_rows(work: Work) -> list[dict[str, Any]]:
                     "stage": stage.name,
                     "id": artifact.id,
                     "created": manifest["created"],
-                    "what": " ".join(str(artifact.setting(n)) for n in ("task", "fusion") if artifact.setting(n)),
+                    "what": " ".join(
+                        str(artifact.setting(n)) for n in ("protocol", "task", "fusion") if artifact.setting(n)
+                    ),
                     "inputs": manifest["inputs"],
                     "bytes": sum(f["size"] for f in manifest["files"].values()),
                     "sensitivity": manifest["sensitivity"],
@@ -193,11 +207,11 @@ def superseded(work: Work) -> list[Artifact]:
     keep: set[tuple[str, str]] = set()
     found: list[Artifact] = []
     for stage in reversed(STAGES.values()):
-        newest: dict[tuple[Any, Any], Artifact] = {}
+        newest: dict[tuple[Any, ...], Artifact] = {}
         artifacts = work.artifacts(stage.name)
         for artifact in artifacts:
             if pipeline.staleness(work, artifact, stage) is None:
-                newest[(artifact.setting("task"), artifact.setting("fusion"))] = artifact
+                newest[tuple(artifact.setting(n) for n in ("task", "protocol", "fold", "fusion"))] = artifact
         for artifact in artifacts:
             if artifact in newest.values() or (stage.name, artifact.id) in keep:
                 keep |= {(n, i) for n, ids in artifact.manifest["inputs"].items() for i in _as_list(ids)}

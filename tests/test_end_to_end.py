@@ -21,7 +21,7 @@ TINY = (
     "pretrain-ehr.hidden=16",
     "pretrain-cxr.epochs=1",
     "pretrain-cxr.input_size=32",
-    "preprocess.film_size=64",
+    "films.film_size=64",
     "fuse.epochs=1",
     "evaluate.resamples=50",
     "robustness.resamples=20",
@@ -70,6 +70,7 @@ def test_every_stage_left_one_artifact_a_model_and_nothing_half_written(finished
     counts = {stage.name: len(work.artifacts(stage.name)) for stage in work.root.iterdir() if stage.is_dir()}
     assert counts == {
         "extract": 1,
+        "films": 1,
         "preprocess": 1,
         "pretrain-ehr": 1,
         "pretrain-cxr": 1,
@@ -89,7 +90,7 @@ def test_a_second_run_does_nothing(tree, finished):
     before = {p: p.stat().st_mtime_ns for p in finished[0].rglob("*") if p.is_file()}
     result = run_all(tree, finished[0])
     assert result.exit_code == 0
-    assert result.stderr.count("up to date") == 11
+    assert result.stderr.count("up to date") == 12
     assert {p: p.stat().st_mtime_ns for p in finished[0].rglob("*") if p.is_file()} == before
 
 
@@ -105,7 +106,7 @@ def test_a_stage_reruns_alone_and_gives_the_same_bytes(tree, finished):
     work = Work(finished[0])
     for name in ("preprocess", "pretrain-ehr"):
         before = work.artifacts(name)[0]
-        flags: list[str] = []
+        flags = ["--films", work.artifacts("films")[0].id] if name == "preprocess" else []
         values = {n: e["value"] for n, e in before.manifest["settings"].items() if e["source"] != "default"}
         for setting, value in values.items():
             flag = setting.replace("_", "-")

@@ -401,7 +401,7 @@ def test_preprocess_takes_the_extract_of_its_protocol(work, monkeypatch):
     paper = extracted(work, "a" * 12, protocol="paper")
     legacy = extracted(work, "b" * 12, protocol="legacy")
     session = Session(work=work, runtime=Runtime())
-    monkeypatch.setattr(Session, "_films", lambda self, extract: None)
+    monkeypatch.setattr(Session, "_films", lambda self, extract, force: None)
     for wanted, artifact in (("paper", paper), ("legacy", legacy)):
         found = session._preprocess_inputs(PreprocessSettings(protocol=wanted), {})
         assert found["extract"].id == artifact.id
@@ -464,7 +464,7 @@ def test_an_unavailable_device_is_refused(work, monkeypatch):
 def test_all_stages_in_order_with_what_the_task_asks_for(work, monkeypatch, tmp_path, flags, task, film_task):
     ran = []
 
-    def execute(self, name, inputs, sourced):
+    def execute(self, name, inputs, sourced, force=None):
         ran.append((name, {n: e["value"] for n, e in sourced.items()}, inputs))
         return Artifact(name, f"{name}-{len(ran)}", tmp_path, {"rows": {"films": 3}})
 

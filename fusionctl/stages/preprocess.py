@@ -44,7 +44,7 @@ def run(draft: Draft, settings: PreprocessSettings, inputs: Mapping[str, Any], *
     """
     extract: Artifact = inputs["extract"]
     stays, diagnoses = (pl.read_parquet(extract.file(f"{name}.parquet")) for name in ("stays", "diagnoses"))
-    pairing.parse_window(settings.film_window)  # wrong usage is said before the work
+    check(settings, inputs.get("split_file"))
     split_of = _Splitter(settings, inputs.get("split_file"))
     samples, stays_left_out = _grid(draft, extract, stays, diagnoses, settings, runtime)
     samples = samples.with_columns(split=split_of(samples["subject_id"], warn=True))
@@ -59,6 +59,21 @@ def run(draft: Draft, settings: PreprocessSettings, inputs: Mapping[str, Any], *
     tables = [table_of([stays_left_out, films_left_out]), pairing.terminal_table(hours)]
     draft.write_json("tables.json", tables + _eras(draft, samples, diagnoses, settings))
     _log_summary(samples, TASKS[settings.task].labels)
+
+
+def check(settings: PreprocessSettings, listed: Path | None) -> None:
+    """Check what one setting alone does not tell.
+
+    Args:
+        settings: the stage's settings.
+        listed: `--split-file`.
+
+    Raises:
+        InputError: the file of the split is not one.
+        UsageError: two settings do not go together, or one breaks its rule.
+    """
+    pairing.parse_window(settings.film_window)
+    _Splitter(settings, listed)(pl.Series([0]))
 
 
 class _Splitter:
