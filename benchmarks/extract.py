@@ -129,8 +129,8 @@ class Run:
         started, self.gib = time.perf_counter(), 0.0
         process, done = subprocess.Popen(command, stdout=subprocess.DEVNULL), 0
         while not done:
-            self.gib = max(self.gib, _peak(process.pid))
-            time.sleep(0.01)
+            self.gib = max(self.gib, _memory(process.pid))
+            time.sleep(0.02)
             done, status, usage = os.wait4(process.pid, os.WNOHANG)
         self.wall = time.perf_counter() - started
         self.cpu = usage.ru_utime + usage.ru_stime
@@ -138,10 +138,16 @@ class Run:
             sys.exit(f"{' '.join(command)} failed")
 
 
-def _peak(pid: int) -> float:
-    """Peak memory of a running process so far in GiB (what the kernel reports at its end counts the parent's too)."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    return next((int(line.split()[1]) / 2**20 for line in text.splitlines() if line.startswith("VmHWM")), 0.0)
+def _memory(pid: int) -> float:
+    """Memory of a process and all that it started, in GiB (shared pages count in each)."""
+    found = 0.0
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+        found = next((int(line.split()[1]) / 2**20 for line in text.splitlines() if line.startswith("VmRSS")), 0.0)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has just ended
+        return found
+    return found + sum(_memory(int(child)) for child in children)
 
 
 def fusionctl(stage: str, work: Path, *options: str) -> Run:
@@ -166,14 +172,17 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def dict_reader_cpu(path: Path, rows: int = 300_000) -> float:
-    """Processor seconds per row of the plainest filter in Python: csv.DictReader and a set of items."""
+def dict_reader_cpu(path: Path, rows: int = 500_000) -> float:
+    """Processor seconds per row of the plainest filter in Python: gzip, DictReader, a set of items, DictWriter."""
     wanted = {str(item) for item in CHART_ITEMS}
-    with gzip.open(path, "rt", newline="") as file:
-        text = io.StringIO("".join(line for line, _ in zip(file, range(rows + 1), strict=False)))
     started = time.process_time()
-    kept = sum(row["itemid"] in wanted for row in csv.DictReader(text))
-    return (time.process_time() - started) / rows if kept else float("nan")
+    with gzip.open(path, "rt", newline="") as file:
+        reader = csv.DictReader(file)
+        writer = csv.DictWriter(io.StringIO(), fieldnames=reader.fieldnames or [])
+        for row, _ in zip(reader, range(rows), strict=False):
+            if row["itemid"] in wanted:
+                writer.writerow(row)
+    return (time.process_time() - started) / rows
 
 
 def show(name: str, value: str, target: str = "") -> None:
@@ -265,7 +274,9 @@ def main() -> None:
         show("  peak memory", f"{own.gib:.2f} GiB", "<= 1.0")
         per_row = dict_reader_cpu(chart_tree / "icu" / "chartevents.csv.gz")
         show(
-            "  processor time per row: csv.DictReader filter / extraction", f"{per_row / (own.cpu / rows):.1f}", ">= 12"
+            "  processor time per row: gzip + csv.DictReader filter / extraction",
+            f"{per_row / (own.cpu / rows):.1f}",
+            ">= 12",
         )
         own, zcat, isal = measure_table(lab_tree, "labevents", arguments.lab_million * 1_000_000, lab_work)
         show("  wall / isal", f"{own.wall / isal.wall:.2f}", "<= 4.5")

@@ -25,6 +25,12 @@ class Attrition:
         """Count what a rule dropped; 0 keeps the rule in the list."""
         self._dropped[rule] = self._dropped.get(rule, 0) + count
 
+    def add(self, other: Attrition) -> None:
+        """Add the counts of another part of the same table."""
+        self.before += other.before
+        for rule, dropped in other._dropped.items():
+            self.drop(rule, dropped)
+
     def keep(self, rule: str, frame: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
         """The rows for which the condition is true (missing is not true); the others are counted under the rule."""
         kept = frame.filter(condition)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,45 +12,46 @@ import polars as pl
 # About a million events with the paper's variables: some 100 MB while they are sorted.
 STAYS_PER_BUCKET = 1024
 # Events held back before they are appended to the buckets' files.
-_HELD = 1 << 20
+_HELD = 1 << 19
 _TYPES = {pl.Int64: "<i8", pl.Float64: "<f8", pl.UInt8: "u1", pl.Float32: "<f4"}
 
 
 class Buckets:
-    """Events on their way to their stays' buckets. Several threads may add to it.
+    """Events on their way to their stays' buckets, in files that several processes may write side by side.
 
     Args:
         folder: for the buckets' files; each is removed once it is read.
         stay_ids: all stays, sorted. Bucket i holds the stays from i x STAYS_PER_BUCKET on.
         columns: name and type of each column of the events; a missing number is NaN on disk and null again after.
+        writer: name of this process among those that write to the folder.
     """
 
-    def __init__(self, folder: Path, stay_ids: pl.Series, columns: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, stay_ids: pl.Series, columns: Mapping[str, Any], writer: str = "0") -> None:
         self._folder = folder
         self._columns = dict(columns)
         self._record = np.dtype([(name, _TYPES[kind]) for name, kind in columns.items()])
         self._first = stay_ids.gather_every(STAYS_PER_BUCKET).to_numpy()
+        self._writer = writer
         self._held: list[pl.DataFrame] = []
-        self._lock = threading.Lock()
 
     def add(self, events: pl.DataFrame) -> None:
         """Take events in any order."""
-        with self._lock:
-            self._held.append(events)
-            if sum(frame.height for frame in self._held) >= _HELD:
-                self._write()
+        self._held.append(events)
+        if sum(frame.height for frame in self._held) >= _HELD:
+            self.flush()
 
     def drain(self) -> Iterator[pl.DataFrame]:
-        """The events of one bucket after the other, unsorted; a bucket may be empty."""
-        with self._lock:
-            self._write()
-        for path in map(self._path, range(len(self._first))):
-            records = np.fromfile(path, self._record) if path.exists() else np.zeros(0, self._record)
-            path.unlink(missing_ok=True)
+        """The flushed events of all writers, one bucket after the other, unsorted; a bucket may be empty."""
+        for index in range(len(self._first)):
+            paths = sorted(self._folder.glob(f"bucket-{index:05d}-*.tmp"))
+            records = np.concatenate([np.zeros(0, self._record), *(np.fromfile(path, self._record) for path in paths)])
+            for path in paths:
+                path.unlink()
             frame = pl.DataFrame({name: np.ascontiguousarray(records[name]) for name in self._columns}, self._columns)
             yield frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
-    def _write(self) -> None:
+    def flush(self) -> None:
+        """Write what is held back to the buckets' files."""
         if not self._held:
             return
         events = pl.concat(self._held)
@@ -66,8 +66,5 @@ class Buckets:
         for index in range(len(self._first)):
             part = records[order[bounds[index] : bounds[index + 1]]]
             if len(part):
-                with self._path(index).open("ab") as file:
+                with (self._folder / f"bucket-{index:05d}-{self._writer}.tmp").open("ab") as file:
                     file.write(part.tobytes())
-
-    def _path(self, index: int) -> Path:
-        return self._folder / f"bucket-{index:05d}.tmp"

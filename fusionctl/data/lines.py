@@ -54,28 +54,43 @@ def read_header(path: Path) -> list[str]:
     return [name.strip() for name in next(csv.reader([text.rstrip("\r")]), [])]
 
 
-def chunks(path: Path, on_read: Callable[[int], object] = lambda position: None) -> Iterator[Chunk]:
-    """The records after the header, about a megabyte at a time. Empty lines at the end are ignored.
+def chunks(
+    path: Path, on_read: Callable[[int], object] = lambda position: None, share: tuple[int, int] = (0, 1)
+) -> Iterator[Chunk]:
+    """The records after the header, about half a megabyte at a time. Empty lines at the end are ignored.
 
     Args:
         path: a `.csv` or `.csv.gz` file.
         on_read: called with the number of bytes read from the file so far, before each chunk.
+        share: (i, n): of every n chunks only the i-th, from 0.
 
     Raises:
         InputError: the file cannot be read, its compressed data are damaged or cut short, or a quote is never closed.
     """
-    line, rest, header = 1, b"", True
+    line, rest, header, number = 1, b"", True, 0
     with _opened(path) as (file, raw, damaged):
         while True:
             piece = _next_piece(path, file, damaged, line)
             on_read(raw.tell())
+            end = piece.rfind(b"\n") + 1
+            unusual = header or b'"' in rest or b'"' in piece or piece.endswith((b"\n\n", b"\n\r\n"), 0, end)
+            if end > 2 and not unusual:
+                # The usual piece: every newline ends a record, so only the chunks of the share are put together.
+                if number % share[1] == share[0]:
+                    yield Chunk(path, b"".join((rest, memoryview(piece)[:end])), line)
+                number += 1
+                line += count_byte(piece, NEWLINE, end)
+                rest = piece[end:]
+                continue
             text = rest + piece
             if not piece and (text := text.rstrip(b"\r\n")):
                 text += b"\n"
             cut = _end_of_last_record(text) if piece else len(text)
             start = text.find(b"\n") + 1 if header and cut else 0
             if cut > start:
-                yield Chunk(path, text[start:cut], line + bool(start))
+                if number % share[1] == share[0]:
+                    yield Chunk(path, text[start:cut], line + bool(start))
+                number += 1
             elif len(text) > _LONGEST_RECORD:
                 raise first_fault(Chunk(path, text, line), 0)
             header = header and not cut

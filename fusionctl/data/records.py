@@ -1,19 +1,26 @@
 """Records of CSV text, checked and picked with numpy before anything is parsed.
 
 CSV parsers accept short and long records silently and know no line numbers. Here the separators of a chunk of text are
-found first. That proves that every record has as many fields as the header, gives each its line, and lets the few
-records of wanted items be picked out, so that only they are parsed.
+found first (by `_scan.c` where it could be compiled, else with numpy). That proves that every record has as many
+fields as the header, gives each its line, and lets the few records of wanted items be picked out, so that only they are
+parsed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusionctl.errors import InputError
+
+try:
+    from fusionctl.data import _scan
+except ImportError:  # there was no C compiler at installation
+    _scan = None  # type: ignore[assignment]
 
 COMMA, NEWLINE, QUOTE = b',\n"'
 _WORD = 8  # bytes read at once: the digits of an item id, at most
@@ -28,7 +35,7 @@ class Chunk:
     text: bytes
     line: int
 
-    @property
+    @cached_property
     def quoted(self) -> bool:
         """Whether there is any quote: without one, every comma and every newline separates."""
         return b'"' in self.text
@@ -68,6 +75,14 @@ def pick(chunk: Chunk, n_fields: int, wanted: NDArray[np.bool_] | None, column: 
         InputError: naming the first line with another number of fields, an unclosed quote, something else than a
             whole number in `column`, or, among the picked records, text that is not UTF-8.
     """
+    if wanted is not None and _scan is not None:
+        found = _scan.pick(chunk.text, n_fields, column, wanted)
+        if found is not None:
+            text, offsets, seen = found
+            picked = Picked(text, np.frombuffer(offsets, np.int64) + chunk.line, seen)
+            _check_utf8(chunk.path, picked)
+            return picked
+    # Without the compiled loop, and where it found a fault: this way can name it.
     ends = field_ends(chunk, n_fields)
     after = ends[:, -1] + 1
     starts = np.concatenate((np.zeros(1, np.int64), after[:-1]))
@@ -78,7 +93,9 @@ def pick(chunk: Chunk, n_fields: int, wanted: NDArray[np.bool_] | None, column: 
         numbers = _whole_numbers(chunk, ends[:, column - 1] + 1 if column else starts, ends[:, column].copy(), name)
         hits = wanted[np.where(numbers < len(wanted), numbers, 0)]
         # Neighbouring records are copied as one piece: where a run of wanted records begins and ends.
-        edges = np.flatnonzero(np.diff(hits, prepend=False, append=False))
+        bounded = np.zeros(len(hits) + 2, np.bool_)
+        bounded[1:-1] = hits
+        edges = np.flatnonzero(bounded[1:] != bounded[:-1])
         runs = zip(starts[edges[::2]].tolist(), after[edges[1::2] - 1].tolist(), strict=True)
         view = memoryview(chunk.text)
         picked = Picked(b"".join([view[a:b] for a, b in runs]), lines[hits], len(ends))
@@ -122,9 +139,9 @@ def _whole_numbers(chunk: Chunk, start: NDArray[np.int64], end: NDArray[np.int64
     widths = end - start
     invalid = widths > _WORD
     # Eight bytes at once, moved up so that what is not of the field falls out and leading zeros come in.
-    shift = np.uint64(8) * (_WORD - np.clip(widths, 1, _WORD)).astype(np.uint64)
-    text = chunk.text + bytes(_WORD)
-    words = np.ndarray((len(text) - _WORD + 1,), "<u8", text, 0, (1,))[start].astype(np.uint64)
+    text = chunk.text if int(start.max(initial=0)) + _WORD <= len(chunk.text) else chunk.text + bytes(_WORD)
+    shift = np.uint64(8) * (_WORD - np.minimum(np.maximum(widths, 1), _WORD)).astype(np.uint64)
+    words = np.ndarray((len(text) - _WORD + 1,), "<u8", text, 0, (1,))[start].astype(np.uint64, copy=False)
     digits = (words << shift) - (np.uint64(0x3030303030303030) << shift)
     invalid |= (digits | (digits + np.uint64(0x7676767676767676))) & np.uint64(0x8080808080808080) != 0
     for factor, step, mask in ((10, 8, 0x00FF00FF00FF00FF), (100, 16, 0x0000FFFF0000FFFF), (10_000, 32, 0xFFFFFFFF)):

@@ -7,19 +7,18 @@ failing inside a parser.
 from __future__ import annotations
 
 import difflib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusionctl.data.ahead import ahead
 from fusionctl.data.lines import chunks, read_header
-from fusionctl.data.records import AGAIN, Chunk, Picked, bare_quote, pick
+from fusionctl.data.records import AGAIN, Picked, bare_quote, pick
 from fusionctl.errors import InputError
 
 Kind = Literal["id", "whole", "number", "time", "date", "text"]
@@ -35,8 +34,6 @@ _MEANING = {
     "time": "a time like 2150-01-31 23:59:00",
     "date": "a date like 2150-01-31",
 }
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 @dataclass(frozen=True)
@@ -95,21 +92,21 @@ def open_table(path: Path, columns: Sequence[Column]) -> Table:
 def batches(
     table: Table,
     *,
-    pool: Executor,
-    ahead: int = 4,
     item_column: str | None = None,
     items: Iterable[int] = (),
     on_read: Callable[[int], object] = lambda position: None,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[pl.DataFrame, int]]:
     """Read a table in order, in frames of bounded size.
 
+    The file is inflated by a thread of its own, a few pieces ahead.
+
     Args:
         table: from `open_table`.
-        pool: threads that split and check the records while the next ones are inflated.
-        ahead: pieces of the file in flight.
         item_column: read only the records whose number in this column is one of `items`; None reads all.
         items: wanted numbers.
         on_read: called with the number of bytes of the file read so far.
+        share: (i, n): only the i-th, from 0, of every n pieces of the file.
 
     Yields:
         The table's columns and `line` (the record's line in the file), and how many records were looked at for it.
@@ -119,26 +116,22 @@ def batches(
     """
     column = _position(table, item_column) if item_column else 0
     wanted = _flags(items) if item_column else None
-
-    def split(chunk: Chunk) -> Picked:
-        return pick(chunk, table.width, wanted, column, item_column or "")
-
     waiting: list[Picked] = []
-    for picked in _in_order(pool, split, chunks(table.path, on_read), ahead):
-        waiting.append(picked)
+    for chunk in ahead(chunks(table.path, on_read, share)):
+        waiting.append(pick(chunk, table.width, wanted, column, item_column or ""))
         if sum(len(p.text) for p in waiting) >= _BATCH_BYTES or len(waiting) >= _BATCH_PIECES:
             yield _frame(table, waiting), sum(p.seen for p in waiting)
             waiting = []
     yield _frame(table, waiting), sum(p.seen for p in waiting)
 
 
-def read(table: Table, *, pool: Executor, on_read: Callable[[int], object] = lambda position: None) -> pl.DataFrame:
+def read(table: Table) -> pl.DataFrame:
     """Read a whole table that has at least one row.
 
     Raises:
         InputError: as `batches`; or the table has no rows.
     """
-    frame = pl.concat([frame for frame, _ in batches(table, pool=pool, on_read=on_read)])
+    frame = pl.concat([frame for frame, _ in batches(table)])
     if frame.is_empty():
         raise InputError(f"{table.path}: the table has a header but no rows", hint=AGAIN)
     return frame
@@ -166,21 +159,6 @@ def _flags(items: Iterable[int]) -> NDArray[np.bool_]:
     flags = np.zeros(ids.max(initial=0) + 1, np.bool_)
     flags[ids] = True
     return flags
-
-
-def _in_order(pool: Executor, work: Callable[[_In], _Out], source: Iterable[_In], ahead: int) -> Iterator[_Out]:
-    """Like pool.map, but takes no more than `ahead` items from the source before their results are used."""
-    running: deque[Future[_Out]] = deque()
-    try:
-        for item in source:
-            running.append(pool.submit(work, item))
-            if len(running) >= ahead:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    finally:
-        for future in running:
-            future.cancel()
 
 
 def _frame(table: Table, parts: Sequence[Picked]) -> pl.DataFrame:

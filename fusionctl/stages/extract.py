@@ -6,29 +6,27 @@
     MIMIC-CXR-JPG metadata and CheXpert  ->  films.parquet
     what every rule dropped              ->  attrition.json
 
-The two large tables are read side by side, piece by piece. Records of other items are dropped before they are parsed;
-what is left is cleaned and goes to buckets on disk, which are then sorted one after the other. So memory depends on
-the events of a bucket of stays, not on the size of the tables.
+The two large tables are read piece by piece, by several processes. Records of other items are dropped before they are
+parsed; what is left is cleaned and goes to buckets on disk, which are then sorted one after the other. So memory
+depends on the events of a bucket of stays, not on the size of the tables.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from fusionctl.data import films, mimic, tables
+from fusionctl.data import event_tables, films, mimic, tables
 from fusionctl.data.attrition import Attrition, table_of
 from fusionctl.data.buckets import Buckets
 from fusionctl.data.cohort import build_diagnoses, build_stays, keep_measured
-from fusionctl.data.events import EVENT_COLUMNS, clean_chart, clean_lab, columns_of, in_order, item_ids
+from fusionctl.data.events import EVENT_COLUMNS, columns_of, in_order
 from fusionctl.data.tables import Table
 from fusionctl.data.variables import GCS_TOTAL, Source
 from fusionctl.settings import ExtractSettings, Runtime
@@ -36,7 +34,6 @@ from fusionctl.workdir import Draft
 
 log = logging.getLogger("fusionctl")
 
-_PROGRESS_SECONDS = 0.5
 _EVENT_TABLES: tuple[tuple[str, Source], ...] = (("chartevents", "chart"), ("labevents", "lab"))
 _KEYS = {"patients": "subject_id", "admissions": "hadm_id", "icustays": "stay_id", "metadata": "dicom_id"}
 
@@ -62,17 +59,16 @@ def run(draft: Draft, settings: ExtractSettings, inputs: Mapping[str, Any], *, r
     said = settings.sensitivity
     sources = {name: mimic.sensitivity(root) if said == "auto" else said for name, root in roots.items() if root}
     draft.facts |= {"sources": sources, "sensitivity": mimic.strictest(sources.values())}
-    with ThreadPoolExecutor(runtime.jobs, "records") as pool:
-        stays, cohort, version = _stays(opened, layout, pool, settings.protocol)
-        draft.facts |= {"layout": version, "layout_evidence": layout.evidence}
-        log.info("extract: MIMIC-IV %s (%s), %s data", version, layout.evidence, draft.facts["sensitivity"])
-        _check_items(opened, version, pool)
-        films_attrition = _write_films(draft, opened, settings.labels, pool)
-        buckets = Buckets(draft.path, stays["stay_id"], columns_of(settings.protocol))
-        events_attrition = _read_events(opened, stays, buckets, settings.protocol, pool, runtime)
-        measured = _write_events(draft, buckets, settings.protocol)
-        stays = keep_measured(stays, measured, cohort)
-        diagnoses_attrition = _write_diagnoses(draft, opened, stays, pool)
+    stays, cohort, version = _stays(opened, layout, settings.protocol)
+    draft.facts |= {"layout": version, "layout_evidence": layout.evidence}
+    log.info("extract: MIMIC-IV %s (%s), %s data", version, layout.evidence, draft.facts["sensitivity"])
+    _check_items(opened, version)
+    films_attrition = _write_films(draft, opened, settings.labels)
+    events_attrition = _read_events(draft, opened, stays, settings.protocol, runtime)
+    buckets = Buckets(draft.path, stays["stay_id"], columns_of(settings.protocol))
+    measured = _write_events(draft, buckets, settings.protocol)
+    stays = keep_measured(stays, measured, cohort)
+    diagnoses_attrition = _write_diagnoses(draft, opened, stays)
     stays.write_parquet(draft.file("stays.parquet"))
     draft.rows["stays"] = stays.height
     attrition = [cohort, *events_attrition, diagnoses_attrition, films_attrition]
@@ -80,48 +76,44 @@ def run(draft: Draft, settings: ExtractSettings, inputs: Mapping[str, Any], *, r
     draft.write_json("tables.json", [table_of(attrition)])
 
 
-def _stays(
-    opened: Mapping[str, Table], layout: mimic.Layout, pool: Executor, protocol: str
-) -> tuple[pl.DataFrame, Attrition, str]:
-    frames = {name: _read_keyed(opened[name], _KEYS[name], pool) for name in ("icustays", "admissions", "patients")}
+def _stays(opened: Mapping[str, Table], layout: mimic.Layout, protocol: str) -> tuple[pl.DataFrame, Attrition, str]:
+    frames = {name: _read_keyed(opened[name], _KEYS[name]) for name in ("icustays", "admissions", "patients")}
     attrition = Attrition("icustays", "stays")
     stays = build_stays(frames["icustays"], frames["admissions"], frames["patients"], attrition, protocol)
     return stays, attrition, mimic.refine_version(layout, frames["patients"])
 
 
-def _check_items(opened: Mapping[str, Table], version: str, pool: Executor) -> None:
+def _check_items(opened: Mapping[str, Table], version: str) -> None:
     """Refuse the release whose laboratory item ids are wrong, or say that it cannot be told from its successor."""
     if "d_labitems" in opened:
-        mimic.check_lab_items(opened["d_labitems"].path, tables.read(opened["d_labitems"], pool=pool))
+        mimic.check_lab_items(opened["d_labitems"].path, tables.read(opened["d_labitems"]))
     elif version == "v3":
         log.warning("extract: without hosp/d_labitems v3.0, whose lab item ids are wrong, cannot be told from v3.1")
 
 
-def _read_keyed(table: Table, key: str, pool: Executor) -> pl.DataFrame:
-    frame = tables.read(table, pool=pool)
+def _read_keyed(table: Table, key: str) -> pl.DataFrame:
+    frame = tables.read(table)
     tables.require_unique(frame, [key], table.path)
     return frame
 
 
-def _write_films(draft: Draft, opened: Mapping[str, Table], labeller: str, pool: Executor) -> Attrition:
+def _write_films(draft: Draft, opened: Mapping[str, Table], labeller: str) -> Attrition:
     attrition = Attrition("films", "rows")
     found = films.no_films()
     if "metadata" in opened:
-        metadata = _read_keyed(opened["metadata"], _KEYS["metadata"], pool)
-        labels = tables.read(opened[labeller], pool=pool)
+        metadata = _read_keyed(opened["metadata"], _KEYS["metadata"])
+        labels = tables.read(opened[labeller])
         tables.require_unique(labels, ["subject_id", "study_id"], opened[labeller].path)
-        by_hand = _read_keyed(opened["test_labels"], "study_id", pool) if "test_labels" in opened else None
+        by_hand = _read_keyed(opened["test_labels"], "study_id") if "test_labels" in opened else None
         found = films.build_films(metadata, labels, attrition, labeller=labeller, test_labels=by_hand)
     found.write_parquet(draft.file("films.parquet"))
     draft.rows["films"] = found.height
     return attrition
 
 
-def _write_diagnoses(draft: Draft, opened: Mapping[str, Table], stays: pl.DataFrame, pool: Executor) -> Attrition:
+def _write_diagnoses(draft: Draft, opened: Mapping[str, Table], stays: pl.DataFrame) -> Attrition:
     attrition = Attrition("diagnoses_icd", "rows")
-    parts = [
-        build_diagnoses(frame, stays, attrition) for frame, _ in tables.batches(opened["diagnoses_icd"], pool=pool)
-    ]
+    parts = [build_diagnoses(frame, stays, attrition) for frame, _ in tables.batches(opened["diagnoses_icd"])]
     diagnoses = pl.concat(parts).sort("hadm_id", "icd_version", "icd_code")
     diagnoses.write_parquet(draft.file("diagnoses.parquet"))
     draft.rows["diagnoses"] = diagnoses.height
@@ -129,62 +121,20 @@ def _write_diagnoses(draft: Draft, opened: Mapping[str, Table], stays: pl.DataFr
 
 
 def _read_events(
-    opened: Mapping[str, Table],
-    stays: pl.DataFrame,
-    buckets: Buckets,
-    protocol: str,
-    pool: Executor,
-    runtime: Runtime,
+    draft: Draft, opened: Mapping[str, Table], stays: pl.DataFrame, protocol: str, runtime: Runtime
 ) -> list[Attrition]:
-    """Clean both tables of events into the buckets, side by side."""
-    done, stop = dict.fromkeys(dict(_EVENT_TABLES), 0), threading.Event()
-    total = sum(opened[name].path.stat().st_size for name in done)
+    """Clean both tables of events into the buckets."""
     started = time.perf_counter()
-
-    def read(name: str, source: Source) -> Attrition:
-        def on_read(position: int) -> None:
-            done[name] = position
-
-        return _clean_table(opened[name], source, stays, buckets, protocol, pool, runtime.jobs, on_read, stop)
-
-    with ThreadPoolExecutor(len(done), "tables") as readers:
-        running = [readers.submit(read, name, source) for name, source in _EVENT_TABLES]
-        try:
-            waiting = set(running)
-            while waiting:
-                finished, waiting = wait(waiting, timeout=_PROGRESS_SECONDS, return_when=FIRST_EXCEPTION)
-                for future in finished:
-                    future.result()
-                runtime.progress("chartevents and labevents", sum(done.values()), total)
-        finally:
-            stop.set()
-    attrition = [future.result() for future in running]
-    rows, seconds = sum(a.before for a in attrition), time.perf_counter() - started
+    attrition = event_tables.read_events(
+        [(opened[name], source) for name, source in _EVENT_TABLES],
+        stays,
+        draft.path,
+        protocol=protocol,
+        jobs=runtime.jobs,
+        progress=runtime.progress,
+    )
+    rows, seconds = sum(counted.before for counted in attrition), time.perf_counter() - started
     log.info("extract: %d rows of chartevents and labevents read in %.1f s", rows, seconds)
-    return attrition
-
-
-def _clean_table(
-    table: Table,
-    source: Source,
-    stays: pl.DataFrame,
-    buckets: Buckets,
-    protocol: str,
-    pool: Executor,
-    jobs: int,
-    on_read: Callable[[int], object],
-    stop: threading.Event,
-) -> Attrition:
-    attrition = Attrition(table.path.name.partition(".")[0], "rows")
-    clean = {"chart": clean_chart, "lab": clean_lab}[source]
-    wanted: dict[str, Any] = {"item_column": mimic.ITEM_COLUMN, "items": item_ids(source, protocol)}
-    frames = tables.batches(table, pool=pool, ahead=jobs + 2, on_read=on_read, **wanted)
-    for frame, seen in frames:
-        if stop.is_set():
-            break
-        attrition.before += seen
-        attrition.drop("item of no variable", seen - frame.height)
-        buckets.add(clean(frame, stays, attrition, protocol))
     return attrition
 
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 import pytest
@@ -208,6 +207,5 @@ def test_airspace_opacity_is_lung_opacity(tmp_path):
     path = tmp_path / "mimic-cxr-2.1.0-test-set-labeled.csv"
     header = ",".join(names).replace("Lung Opacity", "Airspace Opacity")
     path.write_text(f"{header}\n50000001,{','.join(str(float(i)) for i in range(14))}\n")
-    with ThreadPoolExecutor(1) as pool:
-        frame = tables.read(tables.open_table(path, mimic.COLUMNS["test_labels"]), pool=pool)
+    frame = tables.read(tables.open_table(path, mimic.COLUMNS["test_labels"]))
     assert frame["Lung Opacity"].to_list() == [float(names.index("Lung Opacity") - 1)]

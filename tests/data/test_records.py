@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fusionctl.data import records
 from fusionctl.data.records import Chunk, bare_quote, field_ends, pick
 from fusionctl.errors import InputError
 
@@ -115,6 +116,18 @@ def split(text: bytes, n_fields: int, column: int) -> tuple[bytes, list[int], in
     hits = [int(t or 0) < len(WANTED) and WANTED[int(t or 0)] for t in texts]
     kept = [(record, line) for (record, _, line), hit in zip(records, hits, strict=True) if hit]
     return b"".join(record for record, _ in kept), [line for _, line in kept], len(records)
+
+
+@pytest.fixture(autouse=True, scope="module", params=["compiled", "numpy"])
+def _both_ways(request):
+    """Every test runs with the compiled loop, where there is one, and without."""
+    if records._scan is None and request.param == "compiled":
+        pytest.skip("there was no C compiler at installation")
+    patch = pytest.MonkeyPatch()
+    if request.param == "numpy":
+        patch.setattr(records, "_scan", None)
+    yield
+    patch.undo()
 
 
 def agrees(text: bytes, n_fields: int, column: int) -> None:

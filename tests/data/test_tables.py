@@ -1,7 +1,6 @@
 """Typed tables: columns by name, values checked, faults with their line."""
 
 import gzip
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import polars as pl
@@ -21,26 +20,20 @@ COLUMNS = (
 HEADER = "other,KEY,When,day,Number,ethnicity\n"
 
 
-@pytest.fixture
-def pool():
-    with ThreadPoolExecutor(2) as executor:
-        yield executor
-
-
 def write(tmp_path, body, header=HEADER):
     path = tmp_path / "table.csv.gz"
     path.write_bytes(gzip.compress((header + body).encode()))
     return path
 
 
-def test_columns_by_name_types_and_missing_values(tmp_path, pool):
+def test_columns_by_name_types_and_missing_values(tmp_path):
     body = (
         ',1,2150-01-31 23:59:00,2150-02-01,1.5,"A, ""b"""\n'
         "x,2,,,,None\n"
         '"",3,"","","",""\n'
         ",4,2150-01-31 23:59:00.250,2150-02-01 12:00:00,-1e3,é\n"
     )
-    frame = read(open_table(write(tmp_path, body), COLUMNS), pool=pool)
+    frame = read(open_table(write(tmp_path, body), COLUMNS))
     assert frame.columns == ["key", "when", "day", "number", "race", "line"]
     assert frame["key"].to_list() == [1, 2, 3, 4]
     assert frame["when"].to_list() == [
@@ -53,17 +46,17 @@ def test_columns_by_name_types_and_missing_values(tmp_path, pool):
     assert frame["line"].to_list() == [2, 3, 4, 5]
 
 
-def test_windows_line_ends(tmp_path, pool):
+def test_windows_line_ends(tmp_path):
     path = write(tmp_path, ",1,,,7,last\r\n,2,,,8,\r\n", HEADER.replace("\n", "\r\n"))
-    frame = read(open_table(path, COLUMNS), pool=pool)
+    frame = read(open_table(path, COLUMNS))
     assert frame["race"].to_list() == ["last", None] and frame["number"].to_list() == [7, 8]
 
 
-def test_batches_keep_order_and_count_what_was_looked_at(tmp_path, pool, monkeypatch):
+def test_batches_keep_order_and_count_what_was_looked_at(tmp_path, monkeypatch):
     monkeypatch.setattr("fusionctl.data.lines._PIECE", 500)
     monkeypatch.setattr(tables, "_BATCH_BYTES", 1000)
     path = write(tmp_path, "".join(f",{i % 5},,,{i},t\n" for i in range(2000)))
-    parts = list(batches(open_table(path, COLUMNS), pool=pool, item_column="key", items=[2, 4]))
+    parts = list(batches(open_table(path, COLUMNS), item_column="key", items=[2, 4]))
     assert len(parts) > 5 and sum(seen for _, seen in parts) == 2000
     frame = pl.concat([frame for frame, _ in parts])
     assert frame["number"].to_list() == [i for i in range(2000) if i % 5 in (2, 4)]
@@ -85,24 +78,24 @@ def test_batches_keep_order_and_count_what_was_looked_at(tmp_path, pool, monkeyp
         (",1,,,", "line 3 has 5 fields, the header names 6"),
     ],
 )
-def test_faults_name_file_line_column_rule_and_value(tmp_path, pool, row, message):
+def test_faults_name_file_line_column_rule_and_value(tmp_path, row, message):
     path = write(tmp_path, f",1,,,,\n{row}\n,2,,,,\n")
     with pytest.raises(InputError) as caught:
-        read(open_table(path, COLUMNS), pool=pool)
+        read(open_table(path, COLUMNS))
     assert caught.value.message.startswith(f"{path}: {message}") and caught.value.hint
 
 
-def test_a_damaged_id_is_not_repeated(tmp_path, pool):
+def test_a_damaged_id_is_not_repeated(tmp_path):
     path = write(tmp_path, ",10032725x,,,,\n")
     with pytest.raises(InputError) as caught:
-        read(open_table(path, COLUMNS), pool=pool)
+        read(open_table(path, COLUMNS))
     assert "10032725" not in str(caught.value)
 
 
-def test_a_quote_in_an_unquoted_field_names_the_line(tmp_path, pool):
+def test_a_quote_in_an_unquoted_field_names_the_line(tmp_path):
     path = write(tmp_path, ',1,,,,a\n,2,,,,5" tube\n,3,,,,5" hose\n,4,,,,b\n')
     with pytest.raises(InputError, match="line 3: a quote"):
-        read(open_table(path, COLUMNS), pool=pool)
+        read(open_table(path, COLUMNS))
 
 
 def test_faults_of_headers(tmp_path):
@@ -117,15 +110,15 @@ def test_faults_of_headers(tmp_path):
     assert "column 'race' is there 2 times" in fault(HEADER.replace("other", "race"))
 
 
-def test_a_table_without_rows(tmp_path, pool):
+def test_a_table_without_rows(tmp_path):
     path = write(tmp_path, "")
     with pytest.raises(InputError, match="has a header but no rows"):
-        read(open_table(path, COLUMNS), pool=pool)
+        read(open_table(path, COLUMNS))
 
 
-def test_unique_keys(tmp_path, pool):
+def test_unique_keys(tmp_path):
     path = write(tmp_path, ",1,,,1,\n,1,,,2,\n,2,,,2,\n,1,,,2,\n")
-    frame = read(open_table(path, COLUMNS), pool=pool)
+    frame = read(open_table(path, COLUMNS))
     with pytest.raises(InputError, match="line 3: key must be unique"):
         require_unique(frame, ["key"], path)
     with pytest.raises(InputError, match=r"line 5: key \+ number must be unique"):

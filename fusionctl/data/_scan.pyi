@@ -1,0 +1,3 @@
+from typing import Any
+
+def pick(text: bytes, n_fields: int, column: int, wanted: Any) -> tuple[bytes, bytes, int] | None: ...
