@@ -18,6 +18,7 @@ import joblib
 import polars as pl
 
 from fusionctl.data import mimic, tables
+from fusionctl.data.ahead import ahead
 from fusionctl.data.attrition import Attrition
 from fusionctl.data.buckets import Buckets
 from fusionctl.data.events import clean_chart, clean_lab, columns_of, item_ids
@@ -139,7 +140,7 @@ def read_share(share: Share, folder: Path, on_read: Callable[[int], object] | No
         share.table, on_read=on_read or _Position(folder / f"{share.name}.tmp"), share=share.share, **wanted
     )
     try:
-        for frame, seen in reader:
+        for frame, seen in ahead(reader):
             attrition.before += seen
             attrition.drop("item of no variable", seen - frame.height)
             buckets.add(clean(frame, stays, attrition, share.protocol))

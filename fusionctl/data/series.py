@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from fusionctl.data.ahead import ahead
 from fusionctl.data.event_blocks import EPSILON, Events, choose, in_window, once_stored, read_blocks
 from fusionctl.data.npy import NpyAppender
 
@@ -166,7 +167,7 @@ def write_grid(
         NpyAppender(folder / "values.npy", shape, np.float32) as values_file,
         NpyAppender(folder / "observed.npy", shape, np.bool_) as observed_file,
     ):
-        for events in read_blocks(events_path, stored=available_at == "storetime"):
+        for events in ahead(read_blocks(events_path, stored=available_at == "storetime")):
             done += len(events.stay_id)
             stays, sample, events = choose(events, stay_ids)
             window = window_hours[stays]
