@@ -123,5 +123,6 @@ def once_stored(sample: IntArray, events: Events, window_hours: FloatArray) -> t
     sample, events = sample[entering], events._replace(hours=known_at).of(entering)
     # One key, the stays' windows laid end to end, is sorted five times as fast as two. It is exact to well under a
     # second, and MIMIC's times are whole seconds.
-    order = np.argsort(np.cumsum(window_hours + 1)[sample] + events.hours, kind="stable")
+    begin = np.cumsum(window_hours + 1) - (window_hours + 1)
+    order = np.argsort(begin[sample] + events.hours, kind="stable")
     return sample[order], events.of(order), counts

@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from fusionctl.data import event_blocks
-from fusionctl.data.event_blocks import Events
+from fusionctl.data.event_blocks import Events, once_stored
 from fusionctl.errors import InputError
 
 
@@ -50,3 +50,14 @@ def test_once_stored_needs_the_times():
     events = Events(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.uint8), np.zeros(0, np.float32))
     with pytest.raises(ValueError, match="without stored_hours"):
         event_blocks.once_stored(np.zeros(0, np.int64), events, np.zeros(0))
+
+
+def test_the_order_holds_where_a_short_stay_follows_a_long_one():
+    """Laid end to end, the windows must not overlap, however different they are."""
+    window = np.array([100.0, 2.0, 50.0])
+    sample = np.array([0, 0, 1, 1, 2])
+    hours = np.array([99.0, 0.5, 1.0, 0.5, 49.0])
+    events = Events(sample + 7, hours, np.zeros(5, np.uint8), np.arange(5, dtype=np.float32), hours)
+    placed, ordered, counts = once_stored(sample, events, window)
+    assert placed.tolist() == [0, 0, 1, 1, 2] and ordered.hours.tolist() == [0.5, 99.0, 0.5, 1.0, 49.0]
+    assert counts == (0, 0)
