@@ -144,9 +144,8 @@ def waiting(data: FilmData) -> tuple[float, float, float]:
     read, prepare = Clock(partial(collate_films, data)), Clock(cxr.prepare)
     cxr.prepare = prepare
     try:
-        epochs = loop.train(
-            Films(cxr.CxrEncoder("resnet18", LABELS, input_size=96)),
-            read,
+        course = loop.Course(
+            collate=read,
             train_rows=np.arange(len(data.film)),
             val_rows=np.arange(0),
             val_labels=data.labels[:0],
@@ -155,6 +154,7 @@ def waiting(data: FilmData) -> tuple[float, float, float]:
             lr=1e-3,
             patience=2,
         )
+        epochs = loop.train(Films(cxr.CxrEncoder("resnet18", LABELS, input_size=96)), course)
         next(epochs)
         read.seconds = prepare.seconds = 0.0
         started = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import shutil
 import sys
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from fusionctl import __version__, console
+from fusionctl import __version__, console, distributed
+from fusionctl.catalogue import Kind, listed
 from fusionctl.config import collect_common, parse_assignments, read_config
 from fusionctl.errors import StaleError, UsageError
 from fusionctl.options import (
     COMMON_DEFAULTS,
+    COMMON_HELP,
     ROOT_HELP,
     command_with,
     common_parameters,
@@ -24,7 +27,7 @@ from fusionctl.options import (
     pin_parameters,
     setting_parameters,
 )
-from fusionctl.session import MODELS, Session, check_roots, status_rows, superseded
+from fusionctl.session import RUN_MODELS, Session, check_roots, status_rows, superseded
 from fusionctl.settings import Runtime, Task
 from fusionctl.stages import STAGES, Stage
 from fusionctl.workdir import Artifact, Work
@@ -47,7 +50,7 @@ def _session(values: dict[str, Any], flags: dict[str, dict[str, Any]]) -> Sessio
     if common["seed"] < 0 or common["jobs"] < 1:
         raise UsageError(f"--seed must be >= 0 and --jobs >= 1; got {common['seed']} and {common['jobs']}")
     check_roots(roots)
-    progress = console.Progress(quiet=values["quiet"])
+    progress = console.Progress(quiet=values["quiet"] or not distributed.place().leads)
     runtime = Runtime(seed=common["seed"], jobs=common["jobs"], device=common["device"], progress=progress)
     work = Work(common["work_dir"])
     options = {"force": values["force"], "dry_run": values["dry_run"], "preset": common["preset"]}
@@ -55,6 +58,8 @@ def _session(values: dict[str, Any], flags: dict[str, dict[str, Any]]) -> Sessio
 
 
 def _show(artifact: Artifact, values: dict[str, Any]) -> None:
+    if not distributed.place().leads:
+        return
     if values["json"]:
         console.print_json(
             {"stage": artifact.stage, "id": artifact.id, "path": str(artifact.path), **artifact.manifest}
@@ -164,6 +169,14 @@ def _clean(values: dict[str, Any]) -> None:
         console.log.info("nothing removed yet: the above is old or left over; fusionctl clean --yes removes it")
 
 
+def _list(values: dict[str, Any]) -> None:
+    rows = listed(values["kind"])
+    if values["json"]:
+        console.print_json(rows)
+    else:
+        console.print_table(values["kind"], list(rows[0]), [list(row.values()) for row in rows])
+
+
 def _version(show: bool) -> None:
     if show:
         sys.stdout.write(f"fusionctl {__version__}\n")
@@ -185,7 +198,7 @@ def _add_commands() -> None:
     both = tuple(ROOT_HELP)
     run = [
         parameter("task", Task, "the outcome to predict (default: mortality)"),
-        parameter("models", str, f"comma-separated models (default: {','.join(MODELS)})"),
+        parameter("models", str, f"comma-separated models (default: {','.join(RUN_MODELS)}; see: fusionctl list)"),
         parameter("noise", str, "noise levels of the robustness sweep (default: 0.1:0.6)"),
         parameter("set", list[str], "STAGE.NAME=VALUE: any setting of any stage; may be repeated"),
     ]
@@ -206,6 +219,13 @@ def _add_commands() -> None:
         parameter("seed", int, "same seed, same bytes (default: 0)"),
     ]
     app.command("synth", help="Write synthetic MIMIC-IV and MIMIC-CXR-JPG trees.")(command_with(_synth, synth))
+    kind = inspect.Parameter(
+        "kind", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[Kind, typer.Argument(help="what to list")]
+    )
+    as_json = parameter("json", bool, COMMON_HELP["json"][1])
+    app.command("list", help="Name the fusions, losses, encoders or tasks, each with one sentence.")(
+        command_with(_list, [kind, as_json])
+    )
     check = parameter("check", bool, "exit with 4 when an artifact is stale", "--check")
     app.command("status", help="List the artifacts, and which of them are stale.")(
         command_with(_status, [check, *common_parameters(())])

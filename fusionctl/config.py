@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from fusionctl.errors import UsageError
-from fusionctl.settings import PRESETS, check
+from fusionctl.presets import PRESETS, preset_values
+from fusionctl.settings import check
 
 Sourced = dict[str, dict[str, Any]]
 
@@ -108,21 +109,20 @@ def collect(
     Raises:
         UsageError: a value is of another type, not among its choices, or out of its range.
     """
-    sourced: Sourced = {}
-    for field in dataclasses.fields(cls):
-        variable = f"FUSIONCTL_{stage}_{field.name}".upper().replace("-", "_")
-        preset_values = PRESETS[preset].get(stage, {})
-        if flags.get(field.name) is not None:
-            value, source = flags[field.name], "flag"
+    given: Sourced = {}
+    for name in (field.name for field in dataclasses.fields(cls)):
+        variable = f"FUSIONCTL_{stage}_{name}".upper().replace("-", "_")
+        if flags.get(name) is not None:
+            given[name] = {"value": flags[name], "source": "flag"}
         elif environment.get(variable):
-            value, source = _from_text(cls, field.name, environment[variable], variable), "environment"
-        elif field.name in config.get(stage, {}):
-            value, source = _typed(cls, field.name, config[stage][field.name], f"[{stage}] {field.name}"), "config"
-        elif field.name in preset_values:
-            value, source = preset_values[field.name], f"preset {preset}"
-        else:
-            value, source = field.default, "default"
-        sourced[field.name] = {"value": value, "source": source}
+            given[name] = {"value": _from_text(cls, name, environment[variable], variable), "source": "environment"}
+        elif name in config.get(stage, {}):
+            where = f"[{stage}] {name}"
+            given[name] = {"value": _typed(cls, name, config[stage][name], where), "source": "config"}
+    defaults = {field.name: {"value": field.default, "source": "default"} for field in dataclasses.fields(cls)}
+    task: Any = (given.get("task") or defaults.get("task") or {"value": None})["value"]
+    named = {n: {"value": v, "source": f"preset {preset}"} for n, v in preset_values(preset, stage, task).items()}
+    sourced = {name: {**defaults, **named, **given}[name] for name in defaults}
     check(cls(**{name: entry["value"] for name, entry in sourced.items()}))
     return sourced
 

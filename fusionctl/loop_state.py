@@ -1,12 +1,12 @@
-"""State of a training run between two steps, and its way to disk and back."""
+"""One step of a training run, its state between two steps, and the way of that state to disk and back."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from fusionctl import checkpoint as files
+from fusionctl import distributed
 from fusionctl.errors import FusionctlError, InputError, Interrupted
+from fusionctl.loop_course import Course, Labelled
 
 log = logging.getLogger("fusionctl")
 
 Record = dict[str, Any]
-Loss = Callable[[Tensor, Tensor], Tensor]
 # The reference's schedule: half the rate after ten epochs without a lower validation loss.
 PLATEAU_FACTOR = 0.5
 PLATEAU_PATIENCE = 10
@@ -27,49 +28,87 @@ LAST_EPOCH = "last epoch"
 MONITORS = {"val_auroc": 1.0, "val_auprc": 1.0, "val_loss": -1.0}
 
 
-class Labelled(Protocol):
-    """A batch, as far as the loop knows it."""
+class Learner(nn.Module):
+    """A model with the loss that teaches it: from a batch to the number that a step makes smaller.
 
-    @property
-    def labels(self) -> Tensor:
-        """(B, K), NaN where unknown."""
+    Args:
+        model: takes a batch, returns an `Output`.
+        loss: of (logits, labels, known), see `losses`; what it learns is trained too.
+        device: where both are.
+        bf16: compute the model in mixed precision, bfloat16; the loss is in float32 either way.
+    """
 
-    def to(self, device: str | torch.device) -> Labelled:
-        """The same batch on a device."""
+    def __init__(self, model: nn.Module, loss: nn.Module, *, device: str, bf16: bool) -> None:
+        super().__init__()
+        self.model, self.loss, self.bf16 = model.to(device), loss.to(device), bf16
+        self.kind = torch.device(device).type
+
+    def forward(self, batch: Labelled, known: Tensor | None = None, weight: float = 1.0) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            batch: the batch.
+            known: (K,) numbers of known labels to divide by, where others share the batch; None: of this batch.
+            weight: factor on the model's own `aux_loss`.
+        """
+        with torch.autocast(self.kind, dtype=torch.bfloat16, enabled=self.bf16):
+            output = self.model(batch)
+        value = output.logits.new_zeros((), dtype=torch.float32)
+        if output.task_weight:
+            value = value + output.task_weight * self.loss(output.logits.float(), batch.labels, known)
+        if output.aux_loss is not None:
+            value = value + weight * output.aux_loss.float()
+        return torch.as_tensor(value)
 
 
 class TrainingState:
     """Model, optimiser, schedule, position, best epoch and history of one run."""
 
-    def __init__(self, model: nn.Module, *, lr: float, weight_decay: float, monitor: str, path: Path | None) -> None:
-        self.model, self.monitor, self.path = model, monitor, path
-        trainable = [p for p in model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(trainable, lr=lr, weight_decay=weight_decay, fused=True)
+    def __init__(self, learner: Learner, course: Course, *, path: Path | None) -> None:
+        self.learner, self.course, self.path = learner, course, path
+        self.monitor = usable_monitor(course.monitor, course.val_labels)
+        self.group = distributed.current()
+        self.wrapped: nn.Module = learner
+        self.parameters = [p for p in learner.model.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": self.parameters, "lr": course.lr, "weight_decay": course.weight_decay}
+        ]
+        if learned := list(learner.loss.parameters()):
+            groups.append({"params": learned, "lr": course.loss_lr, "weight_decay": 0.0})
+        self.optimiser = torch.optim.AdamW(groups, fused=True)
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE
         )
+        task_begins: Any = getattr(learner.model, "task_begins", None)
+        self.task_begins = min(task_begins(course.epochs), course.epochs) if task_begins else 1
         self.epoch, self.step, self.best_epoch, self.best_score = 0, 0, 0, -math.inf
         self.history: list[Record] = []
         self.best: dict[str, Tensor] = {}
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=next(model.parameters()).device)
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=course.device)
 
-    def learn(self, batch: Labelled, loss: Loss, grad_clip: float) -> None:
-        """One step."""
-        output = self.model(batch)
-        value = loss(output.logits, batch.labels)
-        if output.aux_loss is not None:
-            value = value + output.aux_loss
+    def learn(self, batch: Labelled, *, n_rows: int, known: Sequence[float] = (), weight: float = 1.0) -> None:
+        """One step.
+
+        Args:
+            batch: this process's share of the step's rows.
+            n_rows: rows of the step in all processes.
+            known: (K,), see `Learner.forward`; none where one process has all rows.
+            weight: see `Learner.forward`.
+        """
+        numbers = torch.tensor(known, device=self.course.device) if known else None
+        value = self.wrapped(batch, numbers, weight)
         self.optimiser.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
-        if grad_clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), grad_clip)
+        value.backward()
+        if self.course.grad_clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.course.grad_clip)
         self.optimiser.step()
-        self.loss_sum += value.detach().double() * len(batch.labels)
+        self.loss_sum += value.detach().double() * (n_rows / self.group.size)
         self.step += 1
 
-    def close_epoch(self, scores: Mapping[str, float], *, n_rows: int) -> Record:
+    def close_epoch(self, scores: Mapping[str, float]) -> Record:
         """Record the epoch, keep its weights if it is the best so far, set the learning rate, save."""
-        train_loss, lr = self.loss_sum.item() / n_rows, self.optimiser.param_groups[0]["lr"]
+        train_loss = self.group.total([self.loss_sum.item()])[0] / len(self.course.train_rows)
+        lr = self.optimiser.param_groups[0]["lr"]
         self.epoch += 1
         if not math.isfinite(train_loss):
             raise FusionctlError(
@@ -78,13 +117,17 @@ class TrainingState:
             )
         values = {"train_loss": train_loss, **{f"val_{name}": value for name, value in scores.items()}, "lr": lr}
         achieved = self.epoch if self.monitor == LAST_EPOCH else MONITORS[self.monitor] * values[self.monitor]
-        better = achieved > self.best_score or not self.best
+        on_task = self.epoch >= self.task_begins
+        better = on_task and (achieved > self.best_score or not self.best)
+        if not on_task:
+            self.best_epoch = self.epoch  # nothing to judge yet: patience begins with the task
         if better:
             self.best_score, self.best_epoch = achieved, self.epoch
-            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+            self.best = {name: tensor.detach().clone() for name, tensor in self.learner.state_dict().items()}
         record: Record = {n: None if math.isnan(v) else v for n, v in values.items()}
         record = {"epoch": self.epoch, **record, "best": better}
-        self.schedule.step(train_loss if math.isnan(scores["loss"]) else scores["loss"])
+        if on_task:
+            self.schedule.step(train_loss if math.isnan(scores["loss"]) else scores["loss"])
         self.history.append(record)
         self.step = 0
         self.loss_sum.zero_()
@@ -94,40 +137,55 @@ class TrainingState:
     def leave_if(self, stop: files.StopFlag) -> None:
         """Save and stop the run if a signal has come."""
         if stop:
-            self.save()
-            where = f"epoch {self.epoch + 1}, step {self.step}"
-            kept = "a checkpoint is saved" if self.path else "nothing is saved"
-            raise Interrupted(f"stopped by a signal in {where}; {kept}", hint="the same command goes on from there")
+            self.leave()
+
+    def leave(self) -> NoReturn:
+        """Save and stop the run, in all processes at once."""
+        self.save()
+        where = f"epoch {self.epoch + 1}, step {self.step}"
+        kept = "a checkpoint is saved" if self.path else "nothing is saved"
+        raise Interrupted(f"stopped by a signal in {where}; {kept}", hint="the same command goes on from there")
 
     def save(self) -> None:
-        """Write everything that the rest of the run depends on."""
-        if self.path is None:
+        """Write everything that the rest of the run depends on; all processes must call it, and the first writes."""
+        (loss_sum,) = self.group.total([self.loss_sum.item()])
+        if self.path is None or not self.group.leads:
             return
-        groups = {"model": self.model.state_dict(), "best": self.best, "adam": files.flatten_adam(self.optimiser)}
+        adam = files.flatten_adam(self.optimiser)
+        groups = {"learner": self.learner.state_dict(), "best": self.best, "adam": adam}
         tensors = {f"{group}/{name}": t for group, entries in groups.items() for name, t in entries.items()}
         facts = {name: getattr(self, name) for name in ("epoch", "step", "best_epoch", "best_score", "history")}
         facts["lrs"] = [group["lr"] for group in self.optimiser.param_groups]
         facts["schedule"] = self.schedule.state_dict()
-        files.write(self.path, {**tensors, "loss_sum": self.loss_sum}, facts)
+        files.write(self.path, {**tensors, "loss_sum": torch.tensor(loss_sum, dtype=torch.float64)}, facts)
 
-    def resume(self, device: str) -> None:
-        """Continue from the checkpoint, if there is one that fits."""
-        if self.path is None or not self.path.exists():
-            return
+    def resume(self) -> None:
+        """Continue from the checkpoint, if there is one that fits, and make ready for the first step."""
+        if self.path is not None:
+            self.group.share_file(self.path)
+            if self.path.exists():
+                self._read(self.path)
+        # A step without a film gives the film encoder no gradient.
+        several = len(getattr(self.learner.model, "modalities", ())) > 1
+        self.wrapped = self.group.wrap(self.learner, self.course.device, partly_used=several)
+
+    def _read(self, path: Path) -> None:
         try:
-            tensors, facts = files.read(self.path)
-            groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "adam": {}}
-            self.loss_sum = tensors.pop("loss_sum").to(device)
+            tensors, facts = files.read(path)
+            groups: dict[str, dict[str, Tensor]] = {"learner": {}, "best": {}, "adam": {}}
+            loss_sum = tensors.pop("loss_sum")
             for key, tensor in tensors.items():
                 group, name = key.split("/", 1)
                 groups[group][name] = tensor
-            files.load_into(self.model, groups["model"], self.path)
+            files.load_into(self.learner, groups["learner"], path)
         except InputError as error:
             log.warning("the checkpoint is not used, training starts again: %s", error.message)
             return
         files.restore_adam(self.optimiser, groups["adam"], facts.pop("lrs"))
         self.schedule.load_state_dict(facts.pop("schedule"))
         self.best = groups["best"]
+        if self.group.leads:  # of all processes, so it counts once
+            self.loss_sum = loss_sum.to(self.course.device)
         for name, value in facts.items():
             setattr(self, name, value)
         log.info("resumed from a checkpoint: epoch %d, step %d", self.epoch + 1, self.step)

@@ -14,9 +14,10 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from fusionctl import console
+from fusionctl import console, distributed
 from fusionctl.errors import FusionctlError, UsageError
-from fusionctl.settings import PRESETS, default_jobs
+from fusionctl.presets import PRESETS
+from fusionctl.settings import default_jobs
 from fusionctl.stages import Stage
 
 COMMON_DEFAULTS: dict[str, Any] = {
@@ -128,6 +129,8 @@ def command_with(body: Callable[[dict[str, Any]], None], parameters: list[inspec
         os.umask(0o077)  # patient data: nothing that fusionctl writes is readable by others
         console.configure_logging(quiet=values.get("quiet", False), verbose=values.get("verbose", False))
         try:
+            if not distributed.place().leads:  # of several processes that train together one speaks for all
+                console.configure_logging(quiet=True, verbose=False)
             body(values)
         except FusionctlError as error:
             sys.stderr.write(f"error: {error}\n")

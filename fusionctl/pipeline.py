@@ -9,13 +9,15 @@ import importlib
 import logging
 import platform
 import shutil
+import tempfile
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from fusionctl import __version__
+from fusionctl import __version__, distributed
 from fusionctl.errors import FusionctlError, InputError, Interrupted, UsageError
 from fusionctl.plan import Plan, plan, raw_identity, staleness, why
 from fusionctl.settings import Runtime
@@ -33,13 +35,20 @@ _VERSIONS = ("torch", "torchvision", "polars", "numpy", "opencv-python-headless"
 def execute(work: Work, plan: Plan, *, force: bool = False, dry_run: bool = False) -> Artifact:
     """Run a stage unless its artifact is there already.
 
+    Of several processes that train together (see `distributed`) the first does all of this, the others only train.
+
     Returns:
         The artifact, new or old; on a dry run, one that stands for it and has an empty manifest.
 
     Raises:
         FusionctlError: with one clear message; nothing half-written stays visible.
     """
-    name = plan.stage.name
+    name, where = plan.stage.name, distributed.place()
+    if where.size > 1 and not plan.stage.trains:
+        raise UsageError(
+            f"{name} does not train, so {where.size} processes cannot share it",
+            hint=f"run fusionctl {name} in one process; torchrun or srun is for pretrain-ehr, pretrain-cxr and fuse",
+        )
     existing = work.get(name, plan.id)
     if existing and not force:
         log.info("%s: up to date (%s)", name, plan.id)
@@ -48,6 +57,8 @@ def execute(work: Work, plan: Plan, *, force: bool = False, dry_run: bool = Fals
     if dry_run:
         log.info("%s: would run (%s): %s", name, plan.id, reason)
         return Artifact(name, plan.id, work.path(name, plan.id), {})
+    if not where.leads:
+        return _join(work, plan, where)
     writable(work.root)
     with work.lock(name, plan.id):
         existing = work.get(name, plan.id)
@@ -105,7 +116,8 @@ def _run(work: Work, plan: Plan, *, resume: bool) -> Artifact:
     started = time.perf_counter()
     draft = work.draft(plan.stage.name, plan.id, resume=resume)
     try:
-        _call(plan, draft)
+        with distributed.joined(distributed.place(), device=plan.runtime.device):
+            _call(plan, draft)
         _check_unchanged(plan)
         manifest = _manifest(plan, draft, time.perf_counter() - started)
         artifact = work.publish(draft, manifest)
@@ -123,6 +135,18 @@ def _run(work: Work, plan: Plan, *, resume: bool) -> Artifact:
     return artifact
 
 
+def _join(work: Work, plan: Plan, where: distributed.Place) -> Artifact:
+    """Train with the first process, which alone writes; what this one leaves in its own folder is thrown away."""
+    plan = replace(plan, runtime=_runtime(plan))
+    with tempfile.TemporaryDirectory(prefix="fusionctl-") as folder:
+        try:
+            with distributed.joined(where, device=plan.runtime.device):
+                _call(plan, Draft(Path(folder)))
+        except Exception as error:
+            raise _explained(error, plan.stage.name) from error
+    return Artifact(plan.stage.name, plan.id, work.path(plan.stage.name, plan.id), {})
+
+
 def _runtime(plan: Plan) -> Runtime:
     """Resolve the device and set the threads of the stages that run networks; the others never import torch."""
     if not plan.stage.networks:
@@ -136,17 +160,20 @@ def _runtime(plan: Plan) -> Runtime:
     usable = device == "cpu" or (device.split(":")[0] == "cuda" and torch.cuda.is_available())
     if not usable:
         raise UsageError(f"--device {device}: not available here", hint="use --device auto or --device cpu")
-    return replace(plan.runtime, device=device)
+    return replace(plan.runtime, device=distributed.device_of(distributed.place(), device))
 
 
 def _call(plan: Plan, draft: Draft, shard: tuple[int, int] | None = None) -> None:
     module = importlib.import_module(plan.stage.module)
     roots = {name: plan.roots.get(name) for name in plan.stage.roots}
-    values = plan.stage.settings(**{name: entry["value"] for name, entry in plan.settings.items()})
+    values = plan.stage.values(plan.settings)
+    inputs = {**plan.inputs, **roots}
+    if borrowed := plan.stage.borrowed(plan.settings):
+        inputs["settings"] = borrowed
     if shard:
-        module.run_shard(draft, values, {**plan.inputs, **roots}, shard, runtime=plan.runtime)
+        module.run_shard(draft, values, inputs, shard, runtime=plan.runtime)
     else:
-        module.run(draft, values, {**plan.inputs, **roots}, runtime=plan.runtime)
+        module.run(draft, values, inputs, runtime=plan.runtime)
 
 
 def _check_unchanged(plan: Plan) -> None:
@@ -189,6 +216,7 @@ def _manifest(plan: Plan, draft: Draft, seconds: float) -> dict[str, Any]:
         "raw": plan.raw,
         "device": plan.runtime.device,
         "threads": plan.runtime.jobs,
+        "processes": distributed.place().size,
         "versions": _versions(),
         "sensitivity": _sensitivity(plan, draft),
     }

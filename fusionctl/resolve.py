@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fusionctl.errors import InputError
-from fusionctl.stages import ENCODERS_OF, STAGES, WITHOUT_WEIGHTS, Stage
+from fusionctl.stages import STAGES, WITHOUT_WEIGHTS, Stage, encoders_of
 from fusionctl.workdir import Artifact, Work
 
 Inputs = dict[str, Any]
@@ -78,7 +78,9 @@ def _of_each_content(artifacts: list[Artifact], file: str) -> list[Artifact]:
 def _needed(name: str, settings: Any) -> bool:
     """Whether this fusion reads this encoder; every other upstream stage is always needed."""
     fusion = getattr(settings, "fusion", None)
-    return not name.startswith("pretrain-") or fusion not in ENCODERS_OF or name in ENCODERS_OF[fusion]
+    if not name.startswith("pretrain-") or fusion is None:
+        return True
+    return name in encoders_of(fusion, from_scratch=settings.from_scratch)
 
 
 def _add_ancestors(work: Work, artifact: Artifact | None, chosen: Inputs, kinds: Mapping[str, str]) -> None:

@@ -12,14 +12,15 @@ from typing import Any, get_args
 from fusionctl import pipeline, resolve
 from fusionctl.config import Sourced, collect
 from fusionctl.errors import InputError, UsageError
-from fusionctl.settings import Fusion, Runtime
-from fusionctl.stages import ENCODERS_OF, STAGES, WITHOUT_WEIGHTS
+from fusionctl.settings import Fusion, Runtime, encoder_settings
+from fusionctl.stages import STAGES, WITHOUT_WEIGHTS, encoders_of
 from fusionctl.workdir import Artifact, Work
 
 log = logging.getLogger("fusionctl")
 
 MODELS: tuple[str, ...] = get_args(Fusion)
-WITHOUT_FILMS = tuple(m for m in MODELS if "pretrain-cxr" not in ENCODERS_OF.get(m, ("pretrain-cxr",)))
+RUN_MODELS = ("attention", "ehr", "cxr", "trees")  # of `run` unless told: the paper's model and what it must beat
+WITHOUT_FILMS = tuple(m for m in MODELS if "pretrain-cxr" not in encoders_of(m))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,18 @@ class Session:
     def settings(self, stage: str, **extra: Any) -> Sourced:
         """Value and source of every setting of a stage."""
         flags = {**self.flags.get(stage, {}), **extra}
-        return collect(stage, STAGES[stage].settings, flags=flags, config=self.config, preset=self.preset)
+        sourced = collect(stage, STAGES[stage].settings, flags=flags, config=self.config, preset=self.preset)
+        if stage == "fuse" and sourced["from_scratch"]["value"]:
+            sourced |= self._encoder_settings(sourced["fusion"]["value"])
+        return sourced
+
+    def _encoder_settings(self, fusion: str) -> Sourced:
+        """What a model from scratch takes from the pretraining stages: how its encoders are built."""
+        borrowed: Sourced = {}
+        for stage in () if fusion in WITHOUT_WEIGHTS else encoders_of(fusion):
+            sourced = self.settings(stage)
+            borrowed |= {f"{stage}.{name}": sourced[name] for name in encoder_settings(STAGES[stage].settings)}
+        return borrowed
 
     def run_stage(
         self,
@@ -67,7 +79,7 @@ class Session:
         if name == "extract":
             return self._execute(name, {}, sourced)
         pins = dict(pins or {})
-        values = stage.settings(**{n: e["value"] for n, e in sourced.items()})
+        values = stage.values(sourced)
         if name == "preprocess":
             inputs = self._preprocess_inputs(values, pins)
         else:
@@ -122,10 +134,12 @@ class Session:
             )
         made: dict[str, Any] = {}
         chosen, task = self._models(list(models)), self.settings("preprocess")["task"]["value"]
+        scratch = self.settings("fuse")["from_scratch"]["value"]
+        encoders = {model: encoders_of(model, from_scratch=scratch) for model in chosen}
         made["extract"] = self._extract(self.settings("preprocess")["protocol"]["value"], force=self.force)
         made["films"] = self._films(made["extract"], force=self.force)
         for name in ("preprocess", "pretrain-ehr", "pretrain-cxr"):
-            if not name.startswith("pretrain-") or any(name in ENCODERS_OF.get(m, (name,)) for m in chosen):
+            if not name.startswith("pretrain-") or any(name in needed for needed in encoders.values()):
                 settings = self.settings(name)
                 if name == "pretrain-cxr" and settings["task"]["source"] == "default":
                     # The paper pretrains films on the radiology labels for mortality, on the labels for phenotyping.
@@ -133,8 +147,7 @@ class Session:
                 made[name] = self._execute(name, self._inputs(name, made), settings)
         made["fuse"] = []
         for model in chosen:
-            needed = ("preprocess", *ENCODERS_OF.get(model, ("pretrain-ehr", "pretrain-cxr")))
-            inputs = {n: made[n] for n in needed}
+            inputs = {n: made[n] for n in ("preprocess", *encoders[model])}
             made["fuse"].append(self._execute("fuse", inputs, self.settings("fuse", fusion=model)))
         made["evaluate"] = self._execute("evaluate", self._inputs("evaluate", made), self.settings("evaluate"))
         networks = [a for a, m in zip(made["fuse"], chosen, strict=True) if m not in WITHOUT_WEIGHTS]
@@ -149,12 +162,13 @@ class Session:
         if unknown:
             raise UsageError(f"--models: {unknown[0]!r} is not a model", hint=f"known: {', '.join(MODELS)}")
         if self.roots.get("cxr_root"):
-            return models or list(MODELS)
+            return models or list(RUN_MODELS)
+        default = [m for m in RUN_MODELS if m in WITHOUT_FILMS]
         if not models:
-            log.warning("no --cxr-root: only the models that read no films run (%s)", ", ".join(WITHOUT_FILMS))
+            log.warning("no --cxr-root: only the models that read no films run (%s)", ", ".join(default))
         if set(models) - set(WITHOUT_FILMS):
             raise UsageError(f"--models {','.join(models)} reads films; --cxr-root is not given")
-        return models or list(WITHOUT_FILMS)
+        return models or default
 
     @staticmethod
     def _inputs(name: str, made: Mapping[str, Any]) -> resolve.Inputs:

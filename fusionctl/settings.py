@@ -19,7 +19,26 @@ Task = Literal["mortality", "phenotyping"]
 CxrTask = Literal["radiology", "mortality", "phenotyping"]
 Protocol = Literal["paper", "legacy"]
 Sensitivity = Literal["auto", "synthetic", "open", "credentialed"]
-Fusion = Literal["attention", "ehr", "cxr", "trees"]
+Fusion = Literal[
+    "attention",
+    "medfuse",
+    "early",
+    "joint",
+    "late",
+    "mmtm",
+    "daft",
+    "drfuse",
+    "contrastive",
+    "card",
+    "ehr",
+    "cxr",
+    "trees",
+    "logistic",
+    "trees-film",
+    "logistic-film",
+]
+EhrArch = Literal["lstm", "transformer", "decay"]
+Loss = Literal["bce", "uncertainty", "uncertainty-reference", "focal", "balanced"]
 CxrArch = Literal["resnet34", "resnet18", "resnet50", "densenet121", "vit_b_16"]
 NoiseKind = Literal["additive", "zero-mean", "replace"]
 Modality = Literal["both", "ehr", "cxr"]
@@ -94,13 +113,20 @@ class TrainingSettings:
 
     epochs: int = option(50, "most epochs", low=1)
     patience: int = option(45, "stop after this many epochs without a better validation score", low=1)
-    batch_size: int = option(16, "rows per step (paper: 16)", low=1)
+    batch_size: int = option(16, "rows per step, of all processes together (paper: 16)", low=1)
     lr: float = option(1e-4, "learning rate of Adam", low=0)
     weight_decay: float = option(0.0, "weight decay, decoupled from the gradient (AdamW)", low=0)
     grad_clip: float = option(0.0, "largest gradient norm; 0 = no clipping", low=0)
+    monitor: Literal["val_auroc", "val_auprc", "val_loss"] = option(
+        "val_auroc", "what chooses the best epoch (reference code: AUROC)"
+    )
+    precision: Literal["auto", "float32", "bf16"] = option(
+        "auto", "of training steps; bf16 is mixed precision, auto is bf16 on a GPU. Predictions are in float32"
+    )
+    compile: bool = option(False, "compile the encoders (torch.compile); worth it in long runs on a GPU")
 
     def training(self) -> dict[str, Any]:
-        """The settings above, as arguments of `loop.train`."""
+        """The settings above, as fields of `loop.Course`."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainingSettings)}
 
 
@@ -110,10 +136,16 @@ class PretrainEhrSettings(TrainingSettings):
 
     task: Task = option("mortality", "the outcome to predict")
     lr: float = option(3e-5, "learning rate of Adam (paper, mortality: 3e-5)", low=0)
-    hidden: int = option(256, "width of both LSTM layers (paper: 256)", low=1)
-    dropout: float = option(0.3, "dropout between and after the LSTM layers (paper: 0.3)", low=0, high=0.99)
-    pool: Literal["last", "mean"] = option("last", "what of the LSTM's outputs is the stay's feature (paper: last)")
+    arch: EhrArch = option("lstm", "time-series encoder (paper: lstm); decay: GRU-D")
+    hidden: int = option(256, "width of the encoder's layers (paper: 256)", low=1)
+    layers: int = option(2, "layers of the transformer (lstm always has two, decay one)", low=1, high=24)
+    heads: int = option(8, "attention heads of the transformer", low=1)
+    dropout: float = option(0.3, "dropout between and after the layers (paper: 0.3)", low=0, high=0.99)
+    pool: Literal["last", "mean", "attention"] = option(
+        "last", "which of the last layer's states is the stay's feature: the last (paper), their mean, a weighted mean"
+    )
     running: bool = option(False, "also read the mean, minimum and maximum of every value up to each step (paper: no)")
+    since_seen: bool = option(False, "also read the time since each variable was last seen (paper: no)")
     input_dropout: float = option(0.0, "share of input columns hidden from a stay in training", low=0, high=0.99)
 
 
@@ -136,8 +168,19 @@ class FuseSettings(TrainingSettings):
     """Settings of `fuse`."""
 
     task: Task = option("mortality", "the outcome to predict")
-    fusion: Fusion = option("attention", "the model: attention fusion, one modality alone, or the tree baseline")
+    fusion: Fusion = option("attention", "the model (fusionctl list fusions)")
     dropout: float = option(0.1, "dropout inside the fusion layers (PyTorch's default)", low=0, high=0.99)
+    loss: Loss = option("bce", "what is minimised (fusionctl list losses)")
+    loss_lr: float = option(7e-4, "learning rate of the uncertainty losses' variances (reference code: 7e-4)", low=0)
+    film_dropout: float = option(0.0, "chance that a stay's films are hidden in a training step", low=0, high=0.99)
+    absent: Literal["auto", "mask", "zero"] = option(
+        "auto", "an absent film is left out (mask), or is zeros like any other; auto: zero in protocol legacy"
+    )
+    from_scratch: bool = option(False, "start from random encoders, built by the settings of the pretraining stages")
+    contrast_epochs: int = option(10, "contrastive: epochs of its first phase, at most half of all", low=0)
+    temperature: float = option(0.1, "contrastive: temperature of its loss (SimCLR: 0.1)", low=1e-4)
+    card_steps: int = option(10, "card: steps of the diffusion for a sample (its authors: 1000)", low=2, high=1000)
+    card_samples: int = option(20, "card: samples a stay (its authors: 100)", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,24 +223,10 @@ class Runtime:
     progress: Callable[[str, int, int | None], None] = lambda label, done, total: None
 
 
-# A preset is a named set of defaults by stage. `paper` is the defaults above. `small` makes film training bearable on
-# two CPU cores; `demo` is `small` with less of it. Every value can still be overridden.
-_SMALL: dict[str, dict[str, Any]] = {
-    # Chosen by cross-validation over the training and validation patients of an open set of 3,600 stays.
-    "pretrain-ehr": {
-        **{"epochs": 30, "patience": 12, "batch_size": 64, "lr": 3e-4, "grad_clip": 1.0},
-        **{"hidden": 64, "dropout": 0.5, "input_dropout": 0.5, "running": True},
-    },
-    "pretrain-cxr": {"epochs": 5, "batch_size": 32, "arch": "resnet18", "input_size": 96, "augment": 0.3},
-    "fuse": {"epochs": 8, "patience": 4},
-}
-_DEMO: dict[str, dict[str, Any]] = {
-    "pretrain-ehr": {**_SMALL["pretrain-ehr"], "epochs": 15},
-    "pretrain-cxr": {**_SMALL["pretrain-cxr"], "epochs": 3, "input_size": 64},
-    "fuse": {"epochs": 6, "patience": 4},
-    "robustness": {"noise": "0.2:0.6:0.2"},
-}
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {"paper": {}, "small": _SMALL, "demo": _DEMO}
+def encoder_settings(settings: type[Any]) -> tuple[str, ...]:
+    """Names of the settings of a pretraining stage that describe its encoder, not how that is trained."""
+    other = {field.name for field in dataclasses.fields(TrainingSettings)} | {"task", "uncertain"}
+    return tuple(field.name for field in dataclasses.fields(settings) if field.name not in other)
 
 
 def check(settings: Any) -> None:
@@ -221,5 +250,7 @@ def check(settings: Any) -> None:
 
 
 def default_jobs() -> int:
-    """Processors that this process may use (a Slurm job often owns fewer than the node has)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    """Processors that this process may use: a Slurm job often owns fewer than the node has, torchrun starts several."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    beside = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, usable // max(1, int(beside))) if beside.isdecimal() else usable

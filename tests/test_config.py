@@ -4,7 +4,8 @@ import pytest
 
 from fusionctl.config import collect, collect_common, parse_assignments, read_config
 from fusionctl.errors import UsageError
-from fusionctl.settings import PRESETS, FilmsSettings, FuseSettings, PreprocessSettings, RobustnessSettings
+from fusionctl.presets import PRESETS
+from fusionctl.settings import FilmsSettings, FuseSettings, PreprocessSettings, RobustnessSettings
 from fusionctl.stages import STAGES
 
 SETTINGS = {name: stage.settings for name, stage in STAGES.items()}
@@ -26,6 +27,33 @@ def test_each_source_gives_way_to_the_next(monkeypatch):
     assert value("lr", preset="small", config=config) == (0.3, "config")
     assert value("lr", preset="small", config=config, environment=environment) == (0.4, "environment")
     assert value("lr", preset="small", config=config, environment=environment, flags=flags) == (0.5, "flag")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_begins_with_the_papers_values_of_the_task(preset):
+    """Section V-A of the paper: learning rates of film pretraining, series pretraining and fine-tuning."""
+
+    def rates(task):
+        found = {}
+        for name in ("pretrain-cxr", "pretrain-ehr", "fuse"):
+            flags = {} if name == "pretrain-cxr" else {"task": task}
+            found[name] = collect(name, SETTINGS[name], flags=flags, config={}, preset=preset, environment={})["lr"]
+        return found
+
+    mortality, phenotyping = rates("mortality"), rates("phenotyping")
+    assert mortality["fuse"] == {"value": 1e-4, "source": "default"}
+    assert phenotyping["fuse"] == {"value": 7e-5, "source": f"preset {preset}"}
+    if preset == "paper":
+        assert [entry["value"] for entry in mortality.values()] == [5e-4, 3e-5, 1e-4]
+        assert [entry["value"] for entry in phenotyping.values()] == [5e-4, 1e-4, 7e-5]
+    flags = {"task": "phenotyping", "lr": 0.5}
+    given = collect("fuse", FuseSettings, flags=flags, config={}, preset=preset, environment={})["lr"]
+    assert given == {"value": 0.5, "source": "flag"}
+
+
+def test_the_task_may_come_from_the_file_or_the_environment():
+    assert value("lr", config={"task": "phenotyping"})[0] == 7e-5
+    assert value("lr", environment={"FUSIONCTL_FUSE_TASK": "phenotyping"})[0] == 7e-5
 
 
 def test_every_preset_names_known_stages_and_allowed_values():

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "fusionctl"
 # Lower layers first; a module may import only from its own layer's unit or from layers below it.
 LAYERS = (
     ("errors",),
-    ("settings", "workdir", "fingerprint", "checkpoint"),
+    ("settings", "presets", "workdir", "fingerprint", "checkpoint", "distributed"),
     (
         "data",
         "tasks",
@@ -22,11 +22,11 @@ LAYERS = (
         "metrics",
         "curves",
         "disclosure",
-        "trees",
+        "tabular",
         "report",
     ),
     ("stages",),
-    ("config", "resolve", "plan", "pipeline", "session", "console", "options"),
+    ("config", "resolve", "plan", "pipeline", "session", "console", "options", "catalogue"),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

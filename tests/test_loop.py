@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import nn
 from toy import write_preprocessed
 
-from fusionctl import loop
+from fusionctl import loop, losses
 from fusionctl.data.batch import StayData, collate
-from fusionctl.errors import FusionctlError, InputError, Interrupted
+from fusionctl.errors import FusionctlError, InputError, Interrupted, UsageError
 from fusionctl.fusion import EhrEncoder
 from fusionctl.fusion.output import Output
 from fusionctl.fusion.unimodal import EhrOnly
+from fusionctl.loop_state import Learner
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +32,40 @@ def make(data):
     return EhrOnly(EhrEncoder(n_outputs=len(data.label_names), hidden=8), None, 1, options={})
 
 
+class Phased(EhrOnly):
+    """Before the task begins it learns something else; what a phase does follows from the epoch alone."""
+
+    modalities = ("ehr", "cxr")
+
+    def begin_epoch(self, epoch, epochs):
+        self.epoch = epoch
+
+    def task_begins(self, epochs):
+        return 2
+
+    def forward(self, batch):
+        output, films = super().forward(batch), batch.films.float().mean() if len(batch.films) else 0.0
+        if self.training and self.epoch < 2:
+            return Output(output.logits, aux_loss=output.logits.square().mean(), task_weight=0.0)
+        return Output(output.logits + 1e-3 * films * self.epoch)
+
+
+def everything(data):
+    """A model, its loss and arguments that use every part of the loop at once."""
+    torch.manual_seed(0)
+    model = Phased(EhrEncoder(n_outputs=1, hidden=8), None, 1, options={})
+    loss = losses.build("uncertainty", data.labels)
+    changes = {"lengths": data.n_rows, "film_dropout": 0.5, "loss_lr": 1e-2, "grad_clip": 1.0, "weight_decay": 0.01}
+    return model, loss, {"reading": partial(collate, data), "loss": loss, **changes}
+
+
 def run(model, data, **changes):
     val = data.rows_of("val")
     arguments = {"epochs": 3, "batch_size": 8, "lr": 1e-2, "patience": 10, "seed": 3, **changes}
     arguments = {"train_rows": data.rows_of("train"), "val_rows": val, "val_labels": data.labels[val], **arguments}
-    return loop.train(model, partial(collate, data, films=False), **arguments)
+    loss, checkpoint = arguments.pop("loss", None), arguments.pop("checkpoint", None)
+    reading = arguments.pop("reading", partial(collate, data, films=False))
+    return loop.train(model, loop.Course(collate=reading, **arguments), loss=loss, checkpoint=checkpoint)
 
 
 def same(a, b):
@@ -87,8 +118,7 @@ def test_no_row_is_dropped_and_each_is_seen_once_an_epoch(data):
         return collate(data, rows, films=False)
 
     rows, val = data.rows_of("train")[:9], data.rows_of("val")
-    arguments = {"epochs": 2, "batch_size": 4, "lr": 1e-3, "patience": 5}
-    list(loop.train(make(data), reading, train_rows=rows, val_rows=val, val_labels=data.labels[val], **arguments))
+    list(run(make(data), data, reading=reading, train_rows=rows, epochs=2, batch_size=4))
     per_epoch = 3 + -(-len(val) // 4)
     first, second = sum(seen[:3], []), sum(seen[per_epoch : per_epoch + 3], [])
     assert sorted(first) == sorted(second) == rows.tolist() and first != second
@@ -123,6 +153,96 @@ def test_stopped_by_a_signal_at_any_step_and_resumed_it_ends_with_the_same_bits(
     assert same(whole, resumed), f"stopped at step {at}"
 
 
+@pytest.mark.parametrize("at", [2, 6, int(np.random.default_rng().integers(2, 14))])
+def test_resumed_with_phases_learned_variances_buckets_and_hidden_films_it_has_the_same_bits(data, tmp_path, at):
+    whole, loss, changes = everything(data)
+    expected = list(run(whole, data, **changes))
+    path, (stopped, _, changes) = tmp_path / "checkpoint", everything(data)
+    with pytest.raises(Interrupted):
+        list(run(stopped, data, checkpoint=path, progress=Stopper(at), **changes))
+    resumed, again, changes = everything(data)
+    with torch.no_grad():
+        for p in [*resumed.parameters(), *again.parameters()]:
+            p.fill_(0.5)
+    assert list(run(resumed, data, checkpoint=path, **changes)) == expected, f"stopped at step {at}"
+    assert same(whole, resumed) and same(loss, again), f"stopped at step {at}"
+    assert loss.sigmas() != [1.0]
+
+
+def test_epochs_before_the_task_begins_are_not_judged(data):
+    model, _, changes = everything(data)
+    history = list(run(model, data, epochs=3, patience=1, **changes))
+    assert len(history) >= 2 and [r["best"] for r in history][:2] == [False, True]
+
+
+def test_the_learned_variances_have_their_own_rate_and_the_best_epochs_values(data):
+    model, loss, changes = everything(data)
+    still = list(run(model, data, **{**changes, "loss_lr": 0.0}))
+    assert loss.sigmas() == [1.0] and still[-1]["lr"] == 1e-2
+    seen = []
+    records = run(*(everything(data)[0], data), **{**changes, "monitor": "val_loss"})
+    for record in records:
+        seen.append((record, changes["loss"].sigmas()))
+    best = [sigmas for record, sigmas in seen if record["best"]][-1]
+    assert changes["loss"].sigmas() == best
+
+
+def test_adam_has_its_own_moments_and_decays_no_variance(data):
+    model, loss, changes = everything(data)
+    groups = []
+    original = torch.optim.AdamW.__init__
+
+    def noting(self, params, **rest):
+        original(self, params, **rest)
+        groups.extend(self.param_groups)
+
+    torch.optim.AdamW.__init__ = noting
+    try:
+        list(run(model, data, epochs=1, **changes))
+    finally:
+        torch.optim.AdamW.__init__ = original
+    assert [g["betas"] for g in groups] == [(0.9, 0.999)] * 2, "the reference has 0.9 twice"
+    assert [g["weight_decay"] for g in groups] == [0.01, 0.0]
+
+
+def test_mixed_precision_is_for_gpus(data):
+    course = partial(loop.Course, collate=None, train_rows=[], val_rows=[], val_labels=None, epochs=1)
+    course = partial(course, batch_size=1, lr=1e-3, patience=1)
+    assert course(precision="auto", device="cuda:0").bf16 and course(precision="bf16", device="cuda:0").bf16
+    assert not course(precision="auto").bf16 and not course(precision="float32", device="cuda:0").bf16
+    with pytest.raises(UsageError, match="--precision bf16 needs a GPU"):
+        course(precision="bf16")
+
+
+def test_mixed_precision_computes_the_model_in_bfloat16_and_the_loss_in_float32():
+    class Linear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 1)
+
+        def forward(self, batch):
+            seen.append(self.layer(batch.series[:, 0, :3]))
+            return Output(seen[-1])
+
+    seen, values = [], []
+    batch = SimpleNamespace(series=torch.full((2, 1, 3), 0.3), labels=torch.tensor([[1.0], [0.0]]))
+    for bf16 in (False, True):
+        torch.manual_seed(0)
+        learner = Learner(Linear(), losses.Bce(None), device="cpu", bf16=bf16)
+        values.append(learner(batch))
+        values[-1].backward()
+        assert values[-1].dtype == learner.model.layer.weight.grad.dtype == torch.float32
+    assert [x.dtype for x in seen] == [torch.float32, torch.bfloat16]
+    assert values[0].item() == pytest.approx(values[1].item(), abs=1e-2) and values[0] != values[1]
+
+
+def test_predictions_come_in_the_order_of_the_rows_whatever_their_lengths(data):
+    model, rows = make(data), np.random.default_rng(0).permutation(len(data))
+    reading = partial(collate, data, films=False)
+    plain = loop.predict(model, reading, rows, batch_size=7)
+    np.testing.assert_allclose(loop.predict(model, reading, rows, batch_size=7, lengths=data.n_rows), plain, atol=1e-6)
+
+
 def test_stopped_while_it_validates(data, tmp_path):
     expected, path = list(run(make(data), data)), tmp_path / "checkpoint"
     validation = []
@@ -134,11 +254,8 @@ def test_stopped_while_it_validates(data, tmp_path):
                 os.kill(os.getpid(), signal.SIGTERM)
         return collate(data, rows, films=False)
 
-    val = data.rows_of("val")
-    arguments = {"epochs": 3, "batch_size": 8, "lr": 1e-2, "patience": 10, "seed": 3, "checkpoint": path}
-    arguments = {"train_rows": data.rows_of("train"), "val_rows": val, "val_labels": data.labels[val], **arguments}
     with pytest.raises(Interrupted):
-        list(loop.train(make(data), reading, **arguments))
+        list(run(make(data), data, reading=reading, checkpoint=path))
     assert list(run(make(data), data, checkpoint=path)) == expected
 
 

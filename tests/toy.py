@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from fusionctl.data.variables import CHEXPERT_LABELS, VARIABLES
+from fusionctl.workdir import Artifact, Work
 
 SIDE = 40
 INTIME = datetime(2150, 1, 1)
@@ -87,3 +88,13 @@ def _write_films(path, rng, film, label, film_hours, samples):
 def artifact(path: Path, **settings) -> SimpleNamespace:
     """What a stage sees of an upstream artifact that was made with some settings."""
     return SimpleNamespace(path=path, file=lambda name: path / name, setting=settings.get)
+
+
+def publish(work: Work, path: Path) -> Artifact:
+    """The files that `write_preprocessed` wrote as the preprocess artifact of a work directory."""
+    draft = work.draft("preprocess", "0123456789ab", resume=False)
+    for file in path.iterdir():
+        draft.file(file.name).write_bytes(file.read_bytes())
+    manifest = {"stage": "preprocess", "id": "0123456789ab", "schema_version": 2, "created": "2026-01-01T00:00:00"}
+    manifest |= {"settings": {"task": {"value": "mortality"}}, "seed": None, "inputs": {}, "raw": {}}
+    return work.publish(draft, {**manifest, "sensitivity": "synthetic"})

@@ -47,6 +47,11 @@ def column_names() -> list[str]:
     return values + [f"observed:{v.name}" for v in VARIABLES]
 
 
+def variable_of_columns() -> list[int]:
+    """Which of the 17 variables each of the 59 value columns belongs to."""
+    return np.repeat(np.arange(len(VARIABLES)), _WIDTHS).tolist()
+
+
 def expand(values: Array, observed: Array, normaliser: Mapping[str, Any]) -> npt.NDArray[np.float32]:
     """Standardise the continuous variables, write categories as one-hot columns, and append the masks.
 

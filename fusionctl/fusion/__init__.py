@@ -10,6 +10,14 @@ from torch import nn
 
 from fusionctl.checkpoint import load_into, read, write_weights
 from fusionctl.fusion.attention import Attention
+from fusionctl.fusion.card import Card
+from fusionctl.fusion.concatenation import Early, Joint
+from fusionctl.fusion.contrastive import Contrastive
+from fusionctl.fusion.daft import Daft
+from fusionctl.fusion.drfuse import DrFuse
+from fusionctl.fusion.late import Late
+from fusionctl.fusion.medfuse import MedFuse
+from fusionctl.fusion.mmtm import Mmtm
 from fusionctl.fusion.output import Output
 from fusionctl.fusion.unimodal import CxrOnly, EhrOnly
 from fusionctl.models.cxr import CxrEncoder
@@ -19,6 +27,15 @@ __all__ = ["FUSIONS", "Output", "build", "load", "save"]
 
 FUSIONS: dict[str, Any] = {
     "attention": Attention,
+    "medfuse": MedFuse,
+    "early": Early,
+    "joint": Joint,
+    "late": Late,
+    "mmtm": Mmtm,
+    "daft": Daft,
+    "drfuse": DrFuse,
+    "contrastive": Contrastive,
+    "card": Card,
     "ehr": EhrOnly,
     "cxr": CxrOnly,
 }

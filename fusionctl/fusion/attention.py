@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fusionctl.data.batch import Batch
 from fusionctl.errors import UsageError
-from fusionctl.fusion.films import by_stay
+from fusionctl.fusion.films import by_row, by_stay
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
@@ -26,8 +26,10 @@ class Attention(nn.Module):
 
     Several films of a stay are one token, of the mean of their features.
 
-    A stay without a film: its film token is masked, so the EHR token does not attend to it, and its output token is
-    zero. Nothing is put through the film encoder in its place.
+    A stay without a film has a zero token in its place; nothing is put through the film encoder. By default the token
+    is masked, so the EHR token does not attend to it, and its output token is zero: the film branch has no part in the
+    prediction. With `absent` = "zero", as the paper's text says and the code of its time does, the zero token is a
+    token like any other: it is attended to, and its output is read.
 
     The encoders' own heads are part of the model, as in the paper's parameter count (23,871,824 for one label with
     ResNet-34 and 14 radiology labels), but not of the prediction: they are not trained further.
@@ -36,7 +38,7 @@ class Attention(nn.Module):
         ehr: encoder of the series; its width is the tokens' width.
         cxr: encoder of the films.
         n_outputs: labels K.
-        options: `dropout`, the share dropped inside the transformer layers.
+        options: `dropout`, the share dropped inside the transformer layers; `absent`, "mask" (default) or "zero".
     """
 
     modalities = ("ehr", "cxr")
@@ -49,6 +51,7 @@ class Attention(nn.Module):
                 f"the attention fusion needs an EHR encoder whose width is a multiple of {HEADS}; got {ehr.dim}",
                 hint="run again: fusionctl pretrain-ehr --hidden 256",
             )
+        self.masks_absent = options.get("absent", "mask") == "mask"
         self.ehr, self.cxr = ehr, cxr
         self.ehr.head.requires_grad_(False)
         self.cxr.head.requires_grad_(False)
@@ -61,14 +64,12 @@ class Attention(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (B, K) of a batch, with or without films."""
-        tokens = torch.stack([self.ehr.features(batch.series, batch.lengths), self._film_tokens(batch)], dim=1)
-        absent = torch.stack([torch.zeros_like(batch.has_film), ~batch.has_film], dim=1)
-        fused = self.transformer(tokens, src_key_padding_mask=absent)
-        fused = fused.masked_fill(absent[..., None], 0.0)
-        return Output(self.classifier(fused.flatten(start_dim=1)))
-
-    def _film_tokens(self, batch: Batch) -> Tensor:
-        """(B, dim); zeros where there is no film."""
         features, stays = by_stay(self.cxr.embed(batch.films), batch.film_rows)
-        present: Tensor = self.projection(features)
-        return present.new_zeros(len(batch.rows), self.ehr.dim).index_copy(0, stays, present)
+        film = by_row(self.projection(features), stays, len(batch.rows))
+        tokens = torch.stack([self.ehr.features(batch.series, batch.lengths), film], dim=1)
+        if self.masks_absent:
+            absent = torch.stack([torch.zeros_like(batch.has_film), ~batch.has_film], dim=1)
+            fused = self.transformer(tokens, src_key_padding_mask=absent).masked_fill(absent[..., None], 0.0)
+        else:
+            fused = self.transformer(tokens)
+        return Output(self.classifier(fused.flatten(start_dim=1)))

@@ -19,3 +19,17 @@ def by_stay(features: Tensor, film_rows: Tensor) -> tuple[Tensor, Tensor]:
     stays, stay, n_films = torch.unique(film_rows, return_inverse=True, return_counts=True)
     total = features.new_zeros(len(stays), features.shape[1]).index_add(0, stay, features)
     return total / n_films[:, None], stays
+
+
+def by_row(features: Tensor, stays: Tensor, n_stays: int) -> Tensor:
+    """What `by_stay` gives, at each stay's place in the batch; zeros where there is no film.
+
+    Args:
+        features: (Q, D) of the stays that have a film.
+        stays: (Q,) their positions in the batch.
+        n_stays: stays in the batch B.
+
+    Returns:
+        (B, D).
+    """
+    return features.new_zeros(n_stays, features.shape[1]).index_copy(0, stays, features)

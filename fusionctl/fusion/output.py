@@ -14,7 +14,13 @@ class Output:
     Attributes:
         logits: (B, K) raw logits; NaN where the method has no prediction for a row.
         aux_loss: scalar to add to the loss of the logits, or None.
+        task_weight: factor on the loss of the logits in training, the same for all rows of a batch; 0 in a phase that
+            does not learn the task.
+        spread: (B, K) standard deviation of the probabilities that were sampled for a row, or None where the method
+            does not sample.
     """
 
     logits: Tensor
     aux_loss: Tensor | None = None
+    task_weight: float = 1.0
+    spread: Tensor | None = None

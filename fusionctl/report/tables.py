@@ -16,9 +16,21 @@ ONE_CLASS = "resamples that drew one class only are left out"
 METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "macro_f1": "Macro F1", "binary_f1": "Binary F1"}
 MODEL_NAMES = {
     "attention": "Attention fusion",
+    "medfuse": "MedFuse",
+    "early": "Early fusion",
+    "joint": "Joint fusion",
+    "late": "Late fusion",
+    "mmtm": "MMTM",
+    "daft": "DAFT",
+    "drfuse": "DrFuse",
+    "contrastive": "Contrastive",
+    "card": "CARD",
     "ehr": "Time series alone",
     "cxr": "Film alone",
     "trees": "Gradient-boosted trees",
+    "trees-film": "Trees + film score",
+    "logistic": "Logistic regression",
+    "logistic-film": "Logistic regression + film score",
 }
 SUBSET_NAMES = {"all": "All stays", "paired": "Stays with a film", "unpaired": "Stays without a film"}
 SPLIT_NAMES = {"train": "Training", "val": "Validation", "test": "Test"}

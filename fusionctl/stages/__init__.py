@@ -45,6 +45,20 @@ class Stage:
     shards: bool = False
     networks: bool = False
 
+    def values(self, sourced: Mapping[str, Mapping[str, Any]]) -> Any:
+        """The stage's settings from their values with sources; those borrowed of other stages are left out."""
+        return self.settings(**{name: entry["value"] for name, entry in sourced.items() if "." not in name})
+
+    @staticmethod
+    def borrowed(sourced: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Settings of other stages (`STAGE.NAME`) that a stage was given too: their values by stage and name."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, entry in sourced.items():
+            owner, dot, own_name = name.partition(".")
+            if dot:
+                found.setdefault(owner, {})[own_name] = entry["value"]
+        return found
+
 
 # Globs of the files whose content identifies a raw folder. A root that is a file is identified by itself.
 ROOT_PATTERNS = {
@@ -91,7 +105,7 @@ STAGES: dict[str, Stage] = {
             help="Train the time-series encoder on the task.",
             module="fusionctl.stages.pretrain_ehr",
             settings=s.PretrainEhrSettings,
-            schema_version=1,
+            schema_version=2,
             upstream=("preprocess",),
             seeded=True,
             trains=True,
@@ -102,7 +116,7 @@ STAGES: dict[str, Stage] = {
             help="Train the film encoder on the radiology labels, or on the task.",
             module="fusionctl.stages.pretrain_cxr",
             settings=s.PretrainCxrSettings,
-            schema_version=2,
+            schema_version=3,
             upstream=("preprocess",),
             roots=("init",),
             seeded=True,
@@ -111,10 +125,10 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="fuse",
-            help="Train one model: attention fusion, one modality alone, or the trees.",
+            help="Train one model on the task (fusionctl list fusions).",
             module="fusionctl.stages.fuse",
             settings=s.FuseSettings,
-            schema_version=1,
+            schema_version=2,
             upstream=("preprocess", "pretrain-ehr", "pretrain-cxr"),
             seeded=True,
             trains=True,
@@ -151,6 +165,19 @@ STAGES: dict[str, Stage] = {
 }
 
 # What each fusion reads besides the preprocessed data. A fusion that is not named here needs both encoders.
-ENCODERS_OF = {"ehr": ("pretrain-ehr",), "cxr": ("pretrain-cxr",), "trees": ()}
+ENCODERS_OF: dict[str, tuple[str, ...]] = {
+    "ehr": ("pretrain-ehr",),
+    "cxr": ("pretrain-cxr",),
+    "trees": (),
+    "logistic": (),
+    "trees-film": ("pretrain-cxr",),
+    "logistic-film": ("pretrain-cxr",),
+}
+BOTH = ("pretrain-ehr", "pretrain-cxr")
 # Models that are predictions only: no noisy input can be put through them later.
-WITHOUT_WEIGHTS = ("trees",)
+WITHOUT_WEIGHTS = ("trees", "logistic", "trees-film", "logistic-film")
+
+
+def encoders_of(fusion: str, *, from_scratch: bool = False) -> tuple[str, ...]:
+    """Stages whose encoders a fusion reads; from scratch, a network reads none."""
+    return () if from_scratch and fusion not in WITHOUT_WEIGHTS else ENCODERS_OF.get(fusion, BOTH)

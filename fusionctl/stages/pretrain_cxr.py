@@ -19,7 +19,7 @@ import polars as pl
 import torch
 from torch import nn
 
-from fusionctl import loop, metrics
+from fusionctl import distributed, loop, metrics
 from fusionctl.checkpoint import CHECKPOINT, write_weights
 from fusionctl.data import guards, splits
 from fusionctl.data.film_batch import RADIOLOGY, FilmBatch, FilmData, Uncertain, collate_films
@@ -68,15 +68,19 @@ def run(draft: Draft, settings: PretrainCxrSettings, inputs: Mapping[str, Any], 
     history = loop.fit(
         draft.path,
         model,
-        read,
-        train_rows=train_rows,
-        val_rows=val_rows,
-        val_labels=data.labels[val_rows],
-        **settings.training(),
-        seed=runtime.seed,
-        device=runtime.device,
-        progress=runtime.progress,
+        loop.Course(
+            collate=read,
+            train_rows=train_rows,
+            val_rows=val_rows,
+            val_labels=data.labels[val_rows],
+            **settings.training(),
+            seed=runtime.seed,
+            device=runtime.device,
+            progress=runtime.progress,
+        ),
     )
+    if not distributed.current().leads:
+        return
     write_weights(draft.file("weights.safetensors"), model.cxr, config=model.cxr.config)
     logits = loop.predict(model, read, val_rows, batch_size=settings.batch_size, device=runtime.device)
     facts = loop.summary(model.cxr, history, {"val": loop.score(logits, data.labels[val_rows])})

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fusionctl import loop
+from fusionctl import distributed, loop
 from fusionctl.checkpoint import CHECKPOINT, write_weights
 from fusionctl.data import guards
 from fusionctl.data.batch import N_VALUE_COLUMNS, StayData, collate
@@ -30,11 +30,16 @@ def run(draft: Draft, settings: PretrainEhrSettings, inputs: Mapping[str, Any], 
     torch.manual_seed(loop.mix(runtime.seed))
     encoder = EhrEncoder(
         n_outputs=len(data.label_names),
+        arch=settings.arch,
         hidden=settings.hidden,
+        layers=settings.layers,
+        heads=settings.heads,
         dropout=settings.dropout,
         pool=settings.pool,
         n_running=N_VALUE_COLUMNS if settings.running else 0,
+        since_seen=settings.since_seen,
         input_dropout=settings.input_dropout,
+        step_hours=inputs["preprocess"].setting("timestep") or 2.0,
     )
     model = EhrOnly(encoder, None, len(data.label_names), options={})
     read = partial(collate, data, films=False)
@@ -42,19 +47,24 @@ def run(draft: Draft, settings: PretrainEhrSettings, inputs: Mapping[str, Any], 
     history = loop.fit(
         draft.path,
         model,
-        read,
-        train_rows=rows["train"],
-        val_rows=rows["val"],
-        val_labels=data.labels[rows["val"]],
-        **settings.training(),
-        seed=runtime.seed,
-        device=runtime.device,
-        progress=runtime.progress,
+        loop.Course(
+            collate=read,
+            train_rows=rows["train"],
+            val_rows=rows["val"],
+            val_labels=data.labels[rows["val"]],
+            lengths=data.n_rows,
+            **settings.training(),
+            seed=runtime.seed,
+            device=runtime.device,
+            progress=runtime.progress,
+        ),
     )
+    if not distributed.current().leads:
+        return
     write_weights(draft.file("weights.safetensors"), encoder, config=encoder.config)
-    results = {}
+    results, sizes = {}, {"batch_size": settings.batch_size, "device": runtime.device, "lengths": data.n_rows}
     for split in ("val", "test"):
-        logits = loop.predict(model, read, rows[split], batch_size=settings.batch_size, device=runtime.device)
+        logits = loop.predict(model, read, rows[split], **sizes)
         results[split] = loop.score(logits, data.labels[rows[split]])
     draft.write_json("metrics.json", loop.summary(encoder, history, results))
     draft.rows.update({split: len(chosen) for split, chosen in rows.items()})

@@ -86,9 +86,9 @@ def run(draft: Draft, settings: RobustnessSettings, inputs: Mapping[str, Any], *
 
 def _check_models(artifacts: Sequence[Artifact], preprocess: Artifact) -> None:
     for artifact in artifacts:
-        if artifact.setting("fusion") == "trees":
+        if artifact.setting("fusion") not in fusion.FUSIONS:
             raise UsageError(
-                f"fuse/{artifact.id} is the tree baseline, which reads summaries and has no weights; "
+                f"fuse/{artifact.id} ({artifact.setting('fusion')}) reads summaries and has no weights; "
                 "rule: robustness takes networks",
                 hint="choose the models, for example: fusionctl robustness --models attention,ehr",
             )

@@ -1,4 +1,8 @@
-"""What every fusion method must do, over every entry of FUSIONS."""
+"""What every fusion method must do, over every entry of FUSIONS.
+
+A method is known here by its attributes alone, never by its name: `modalities`, `needs_film` and the optional
+`begin_epoch`.
+"""
 
 import dataclasses
 from typing import get_args
@@ -6,87 +10,45 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from toy import write_preprocessed
 
-from fusionctl import fusion, losses, settings
-from fusionctl.data.batch import StayData, collate
-from fusionctl.errors import InputError, UsageError
+from fusionctl import fusion, losses
+from fusionctl.data.batch import collate
+from fusionctl.errors import InputError
 from fusionctl.fusion.films import by_stay
-from fusionctl.models.cxr import CxrEncoder
-from fusionctl.models.ehr import EhrEncoder
 from fusionctl.settings import Fusion
 from fusionctl.stages import WITHOUT_WEIGHTS
 
-OPTIONS = {"dropout": 0.1}
+from .models import EPOCHS, OPTIONS, batch_of, begin, close, logits, loss_of, make, total
+
 every_fusion = pytest.mark.parametrize("name", list(fusion.FUSIONS))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return StayData.open(write_preprocessed(tmp_path_factory.mktemp("toy")))
-
-
-@pytest.fixture(scope="module")
-def several(tmp_path_factory):
-    """As `data`, but stays with films have one, two or three."""
-    return StayData.open(write_preprocessed(tmp_path_factory.mktemp("several"), most_films=3))
-
-
-def make(name, *, hidden=16, k=1):
-    torch.manual_seed(0)
-    method = fusion.FUSIONS[name]
-    ehr = EhrEncoder(n_outputs=k, hidden=hidden) if "ehr" in method.modalities else None
-    cxr = CxrEncoder("resnet18", 14, input_size=32, magnitude=0.0) if "cxr" in method.modalities else None
-    return fusion.build(name, ehr, cxr, k, options=OPTIONS)
-
-
-def logits(model, batch):
-    with torch.no_grad():
-        return model(batch).logits
-
-
-def close(a, b):
-    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)
-
-
-@pytest.mark.parametrize(("k", "c", "expected"), [(1, 14, 23_871_824), (25, 25, 23_895_947)])
-def test_attention_has_the_papers_number_of_parameters(k, c, expected):
-    model = fusion.build("attention", EhrEncoder(n_outputs=k), CxrEncoder("resnet34", c), k, options=OPTIONS)
-    assert sum(p.numel() for p in model.parameters()) == expected
-
-
-def test_every_fusion_can_be_chosen():
-    assert {*fusion.FUSIONS, "trees"} == set(settings.Fusion.__args__)
+ZERO = {**OPTIONS, "absent": "zero"}
+every_absence = pytest.mark.parametrize("options", [OPTIONS, ZERO], ids=["default", "zero"])
+one_or_many = pytest.mark.parametrize(("options", "k"), [(OPTIONS, 1), (ZERO, 25)], ids=["one", "many"])
 
 
 @every_fusion
-@pytest.mark.parametrize("rows", [[0], [1], [1, 3], [0, 2], [0, 1, 2, 3, 5]], ids=str)
-@pytest.mark.parametrize("train", [True, False])
-def test_any_mix_of_stays_with_and_without_films(name, data, rows, train):
-    model, batch = make(name).train(train), collate(data, rows)
-    output = model(batch)
-    assert output.logits.shape == (len(rows), 1)
-    predicted = batch.has_film if model.needs_film else torch.ones(len(rows), dtype=torch.bool)
-    assert torch.equal(~output.logits.isnan().any(dim=1), predicted)
+@one_or_many
+def test_any_mix_of_stays_with_and_without_films(name, data, options, k):
+    """Also one stay only, with a film or without, in training and in evaluation."""
+    model = make(name, k=k, options=options)
+    for rows in ([0], [1], [1, 3], [0, 2], [0, 1, 2, 3, 5]):
+        for train in (True, False):
+            batch = batch_of(data, rows, k=k)
+            output = model.train(train)(batch)
+            assert output.logits.shape == (len(rows), k)
+            predicted = batch.has_film if model.needs_film else torch.ones(len(rows), dtype=torch.bool)
+            assert torch.equal(~output.logits.isnan().any(dim=1), predicted)
+            assert output.aux_loss is None or (output.aux_loss.shape == () and output.aux_loss.isfinite())
+            assert output.spread is None or output.spread.shape == (len(rows), k)
 
 
 @every_fusion
-def test_an_absent_film_changes_nothing(name, data):
+@every_absence
+def test_an_absent_film_changes_nothing(name, data, options):
     """Neither the rows beside it nor its own: only what is there counts."""
-    model = make(name).eval()
+    model = make(name, options=options).eval()
     with_film, alone = collate(data, [0, 1]), collate(data, [1])
     close(logits(model, with_film)[1:], logits(model, alone))
-
-
-def test_attention_ignores_the_film_branch_where_there_is_no_film(data):
-    """Even the projection's bias: the absent token is neither attended to nor read."""
-    model, alone, present = make("attention").eval(), collate(data, [1]), collate(data, [0])
-    before = logits(model, alone), logits(model, present)
-    with torch.no_grad():
-        model.projection.bias.add_(5.0)
-        model.classifier.weight[:, model.ehr.dim :].mul_(-3.0)
-    close(before[0], logits(model, alone))
-    assert not torch.allclose(before[1], logits(model, present))
 
 
 @every_fusion
@@ -126,13 +88,14 @@ def test_every_film_of_a_stay_counts_and_only_for_that_stay(name, several):
 
 
 @every_fusion
-@pytest.mark.parametrize("rows", [[0], [1], [0, 2], [3, 2, 1, 0, 4]], ids=str)
-def test_any_number_of_films(name, several, rows):
-    model, batch = make(name).train(), collate(several, rows)
-    output = model(batch)
-    assert output.logits.shape == (len(rows), 1)
-    predicted = batch.has_film if model.needs_film else torch.ones(len(rows), dtype=torch.bool)
-    assert torch.equal(~output.logits.isnan().any(dim=1), predicted)
+def test_any_number_of_films(name, several):
+    model = make(name).train()
+    for rows in ([0], [1], [0, 2], [3, 2, 1, 0, 4]):
+        batch = collate(several, rows)
+        output = model(batch)
+        assert output.logits.shape == (len(rows), 1)
+        predicted = batch.has_film if model.needs_film else torch.ones(len(rows), dtype=torch.bool)
+        assert torch.equal(~output.logits.isnan().any(dim=1), predicted)
 
 
 def test_one_film_a_stay_is_its_own_mean_bit_for_bit():
@@ -161,8 +124,9 @@ def test_padding_changes_nothing(name, data):
 
 
 @every_fusion
-def test_rows_are_independent_in_evaluation(name, data):
-    model, rows = make(name).eval(), [3, 2, 0, 5, 4]
+@every_absence
+def test_rows_are_independent_in_evaluation(name, data, options):
+    model, rows = make(name, options=options).eval(), [3, 2, 0, 5, 4]
     together = logits(model, collate(data, rows))
     for position, row in enumerate(rows):
         close(together[position : position + 1], logits(model, collate(data, [row])))
@@ -170,46 +134,86 @@ def test_rows_are_independent_in_evaluation(name, data):
 
 @every_fusion
 def test_logits_are_raw(name, data):
-    """Scaling the last layer scales them without bound: no sigmoid hides in the model."""
-    model = make(name).eval()
-    last = model.ehr.head if name == "ehr" else model.classifier
-    with torch.no_grad():
-        last.weight.mul_(1e3)
-        last.bias.fill_(-500.0)
-    batch = collate(data, [0, 2])
-    before = logits(model, batch)
-    assert (before.abs() > 1.5).any()
-    with torch.no_grad():
-        last.bias.fill_(500.0)
-    close(logits(model, batch) - before, torch.full_like(before, 1000.0))
+    """They follow the biases of the last layers out of the range of probabilities: no sigmoid hides in the model."""
+    k = 5
+    model, batch = make(name, k=k).eval(), batch_of(data, [0, 2], k=k)
+    if model(batch).spread is not None:  # of sampled probabilities; what they are sampled around is raw
+        model.train()
+    heads = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features in (k, 1)]
+    for bias in (-500.0, 500.0):
+        with torch.no_grad():
+            for head in heads:
+                if head.bias is not None:
+                    head.bias.fill_(bias)
+        assert (logits(model, batch).abs() > 1.5).all()
 
 
 @every_fusion
-def test_every_trainable_parameter_gets_a_gradient(name, data):
-    model = make(name).train()
-    batch = collate(data, [0, 2, 4, 6])
-    output = model(batch)
-    losses.bce(output.logits, batch.labels).backward()
-    silent = [n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
-    # A bias before the softmax of attention's keys cannot matter; PyTorch stores it with those of queries and values.
+@one_or_many
+def test_every_trainable_parameter_gets_a_gradient(name, data, options, k):
+    """In one epoch or another: some methods train in phases."""
+    model = make(name, k=k, options=options).train()
+    batch = batch_of(data, [0, 2, 4, 6, 1, 3], k=k)
+    silent = {n for n, p in model.named_parameters() if p.requires_grad}
+    for epoch in range(1, EPOCHS + 1):
+        begin(model, epoch)
+        model.zero_grad()
+        loss_of(model, batch).backward()
+        # A bias before the softmax of attention's keys cannot matter; PyTorch stores it with those of queries and
+        # values.
+        silent -= {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+        if not silent:
+            break
     assert not silent
+
+
+@every_fusion
+def test_a_batch_without_films_or_labels_can_be_learnt_from(name, data):
+    """It teaches little or nothing, and breaks nothing."""
+    model = make(name, k=25).train()
+    begin(model, EPOCHS)
+    batch = batch_of(data, [1, 3, 5], k=25)
+    unknown = dataclasses.replace(batch_of(data, [0, 1, 2], k=25), labels=torch.full((3, 25), float("nan")))
+    for each in [unknown] if model.needs_film else [batch, unknown]:
+        loss = loss_of(model, each)
+        assert loss.isfinite()
+        if loss.requires_grad:
+            loss.backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@every_fusion
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of switching oneDNN off
+def test_it_trains_in_mixed_precision(name, data):
+    """Its tensors of two precisions meet without an error; a processor may lack oneDNN's LSTM in bfloat16."""
+    model = make(name).train()
+    batch = collate(data, [0, 2] if model.needs_film else [0, 2, 1])
+    for epoch in (1, EPOCHS):
+        begin(model, epoch)
+        with torch.backends.mkldnn.flags(enabled=False), torch.autocast("cpu", dtype=torch.bfloat16):
+            output = model(batch)
+        loss = total(dataclasses.replace(output, logits=output.logits.float()), batch.labels)
+        loss.backward()
+        assert loss.isfinite()
 
 
 @every_fusion
 def test_it_overfits_six_rows(name, data):
     model = make(name, hidden=32).train()
+    begin(model, EPOCHS)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     batch = collate(data, [0, 2, 4, 6, 8, 10])
-    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
-    for _ in range(60):
-        optimiser.zero_grad()
-        value = losses.bce(model(batch).logits, batch.labels)
-        value.backward()
-        optimiser.step()
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-3)
+    for _ in range(300):
+        output = model(batch)
+        value = losses.bce(output.logits, batch.labels)
         if value < 0.05:
             break
+        optimiser.zero_grad()
+        total(output, batch.labels).backward()
+        optimiser.step()
     assert value < 0.05
 
 
@@ -229,11 +233,6 @@ def test_a_file_cut_short_is_one_clear_error(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(InputError, match=r"weights\.safetensors: not a readable weights file"):
         fusion.load(path)
-
-
-def test_attention_says_which_widths_it_takes():
-    with pytest.raises(UsageError, match="a multiple of 8; got 12"):
-        make("attention", hidden=12)
 
 
 def test_unknown_labels_do_not_teach_even_with_a_broken_logit():

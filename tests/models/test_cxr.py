@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fusionctl.errors import UsageError
-from fusionctl.models.cxr import ARCHS, CxrEncoder
+from fusionctl.models.cxr import ARCHS, STAGE_WIDTHS, CxrEncoder
 from fusionctl.settings import CxrArch
 
 
@@ -102,3 +102,53 @@ def test_config_builds_the_same_encoder(encoder):
     again = CxrEncoder(**encoder.config)
     again.load_state_dict(encoder.state_dict())
     torch.testing.assert_close(again.eval()(films(2)), encoder.eval()(films(2)))
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("arch", list(STAGE_WIDTHS))
+def test_stages_and_pool_are_the_network_bit_for_bit(arch, train):
+    torch.manual_seed(0)
+    encoder = CxrEncoder(arch, 3, input_size=32).train(train)
+    x, widths = torch.randn(3, 3, 32, 32), []
+    whole = encoder.features(x)
+    maps = x
+    for stage in encoder.stages():
+        maps = stage(maps)
+        widths.append(maps.shape[1])
+    assert torch.equal(encoder.pool(maps), whole)
+    assert tuple(widths) == encoder.stage_widths
+    assert torch.equal(encoder.features(x, change=lambda number, maps: maps), whole)
+
+
+def test_stages_are_the_encoders_own_modules(encoder):
+    own = {id(p) for p in encoder.trunk.parameters()}
+    assert {id(p) for stage in encoder.stages() for p in stage.parameters()} == own
+
+
+def test_a_change_sees_every_stage_in_order_and_goes_on(encoder):
+    encoder.eval()
+    seen = []
+
+    def change(number, maps):
+        seen.append((number, *maps.shape))
+        return maps * 0 if number == 4 else maps
+
+    assert not encoder.embed(films(2), change=change).any()
+    assert seen == [(1, 2, 64, 8, 8), (2, 2, 128, 4, 4), (3, 2, 256, 2, 2), (4, 2, 512, 1, 1)]
+    assert encoder.embed(films(0), change=change).shape == (0, 512) and len(seen) == 4
+
+
+def test_one_film_in_training_takes_the_running_statistics_stage_by_stage_too(encoder):
+    encoder.train()
+    before = encoder.trunk.bn1.running_mean.clone()
+    encoder.embed(films(1), change=lambda number, maps: maps)
+    assert torch.equal(encoder.trunk.bn1.running_mean, before) and encoder.trunk.training
+
+
+def test_a_transformer_has_no_maps_and_says_what_to_do():
+    with torch.device("meta"):
+        encoder = CxrEncoder("vit_b_16", 3, input_size=32)
+    for call in (encoder.stages, lambda: encoder.stage_widths):
+        with pytest.raises(UsageError, match="feature maps of the film encoder, and --arch vit_b_16 has none") as error:
+            call()
+        assert error.value.hint.startswith("run first: fusionctl pretrain-cxr --arch resnet34")

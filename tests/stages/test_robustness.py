@@ -231,7 +231,7 @@ def test_subsets_of_fewer_than_ten_patients_are_left_out(tmp_path, preprocess, m
 
 
 def test_trees_have_no_weights(tmp_path, preprocess, models):
-    with pytest.raises(UsageError, match=r"fuse/t1 is the tree baseline.* rule: robustness takes networks"):
+    with pytest.raises(UsageError, match=r"fuse/t1 \(trees\) reads summaries.* rule: robustness takes networks"):
         sweep(tmp_path, preprocess, [models[0], artifact(tmp_path, "trees", "t1")])
 
 

@@ -8,18 +8,21 @@ import signal
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from toy import artifact, write_preprocessed
 
 from fusionctl.checkpoint import read
 from fusionctl.errors import InputError, Interrupted, LeakError
+from fusionctl.fusion import FUSIONS as FUSION_CLASSES
 from fusionctl.fusion import load
-from fusionctl.settings import FuseSettings, PretrainCxrSettings, PretrainEhrSettings, Runtime
+from fusionctl.settings import FuseSettings, PretrainCxrSettings, PretrainEhrSettings, Runtime, encoder_settings
 from fusionctl.stages import fuse, pretrain_cxr, pretrain_ehr
+from fusionctl.tabular import TABULAR
 from fusionctl.workdir import Draft
 
 EHR = PretrainEhrSettings(epochs=3, hidden=8, lr=1e-2, batch_size=8)
 CXR = PretrainCxrSettings(epochs=2, arch="resnet18", input_size=32, lr=1e-3, batch_size=4)
-FUSIONS = ("attention", "ehr", "cxr", "trees")
+FUSIONS = ("attention", "ehr", "cxr", "late", "contrastive", "card", *TABULAR)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +43,8 @@ def fused(folder, inputs):
     return {name: do(fuse, setting(name), folder / f"fuse-{name}", inputs) for name in FUSIONS}
 
 
-def setting(name):
-    return FuseSettings(fusion=name, epochs=2, lr=1e-3, batch_size=8)
+def setting(name, **changes):
+    return FuseSettings(**{"fusion": name, "epochs": 2, "lr": 1e-3, "batch_size": 8, "card_samples": 3, **changes})
 
 
 def do(stage, settings, path, inputs, progress=lambda *_: None):
@@ -106,6 +109,7 @@ def test_every_model_predicts_the_same_rows_and_drops_none(fused, inputs):
                 "has_film": pl.Boolean,
                 "label:mortality": pl.Float32,
                 "prob:mortality": pl.Float32,
+                **({"sd:mortality": pl.Float32} if name == "card" else {}),
             }
         )
         assert table["stay_id"].to_list() == samples["stay_id"].to_list()
@@ -124,10 +128,11 @@ def test_files_of_fuse(fused):
     network = ["history.jsonl", "metrics.json", "predictions.parquet", "weights.safetensors"]
     for name, draft in fused.items():
         files = sorted(p.name for p in draft.path.iterdir())
-        assert files == (["metrics.json", "predictions.parquet"] if name == "trees" else network)
+        assert files == (["metrics.json", "predictions.parquet"] if name in TABULAR else network)
         metrics = json.loads(draft.file("metrics.json").read_text())
         assert 0 <= metrics["test"]["auroc"] <= 1 and metrics["val"]["loss"] > 0
-        if name != "trees":
+        if name not in TABULAR:
+            assert draft.facts["precision"] == "float32"
             assert metrics["parameters"] == sum(p.numel() for p in load(draft.file("weights.safetensors")).parameters())
 
 
@@ -195,3 +200,64 @@ def test_a_film_after_the_prediction_time_stops_every_stage(tmp_path):
     for stage, settings in ((pretrain_ehr, EHR), (fuse, setting("trees"))):
         with pytest.raises(LeakError, match="film after the time of prediction"):
             do(stage, settings, tmp_path / "x", {"preprocess": artifact(path)})
+
+
+def test_the_learned_sigmas_are_reported_by_label_and_counted(inputs, tmp_path):
+    draft = do(fuse, setting("ehr", loss="uncertainty", loss_lr=0.01), tmp_path / "u", inputs)
+    facts = json.loads(draft.file("metrics.json").read_text())
+    assert list(facts["sigmas"]) == ["mortality"] and facts["sigmas"]["mortality"] != 1.0
+    model = load(draft.file("weights.safetensors"))
+    assert facts["parameters"] == sum(p.numel() for p in model.parameters()) + 1
+
+
+@pytest.mark.parametrize("changes", [{"loss": "focal"}, {"loss": "balanced"}, {"film_dropout": 0.9}], ids=str)
+def test_another_loss_and_hidden_films_give_another_model(inputs, fused, tmp_path, changes):
+    draft = do(fuse, setting("attention", **changes), tmp_path / "other", inputs)
+    other, plain = (d.file("weights.safetensors").read_bytes() for d in (draft, fused["attention"]))
+    assert other != plain
+
+
+def test_film_dropout_leaves_a_model_of_films_alone(inputs, fused, tmp_path):
+    draft = do(fuse, setting("cxr", film_dropout=0.9), tmp_path / "cxr", inputs)
+    assert draft.file("weights.safetensors").read_bytes() == fused["cxr"].file("weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("absent", "protocol", "expected"),
+    [("auto", "paper", "mask"), ("auto", "legacy", "zero"), ("mask", "legacy", "mask"), ("zero", "paper", "zero")],
+)
+def test_what_stands_for_an_absent_film_follows_the_protocol_unless_said(inputs, tmp_path, absent, protocol, expected):
+    given = {**inputs, "preprocess": artifact(inputs["preprocess"].path, protocol=protocol)}
+    settings = setting("attention", absent=absent, epochs=1, batch_size=40)
+    model = load(do(fuse, settings, tmp_path / "x", given).file("weights.safetensors"))
+    assert model.config["options"]["absent"] == expected and model.masks_absent == (expected == "mask")
+
+
+def test_from_scratch_no_pretrained_encoder_is_read(inputs, tmp_path):
+    borrowed = {
+        "pretrain-ehr": {n: getattr(EHR, n) for n in encoder_settings(PretrainEhrSettings)},
+        "pretrain-cxr": {n: getattr(CXR, n) for n in encoder_settings(PretrainCxrSettings)},
+    }
+    given = {"preprocess": inputs["preprocess"], "settings": borrowed}
+    draft = do(fuse, setting("attention", from_scratch=True, epochs=1, lr=0.0), tmp_path / "x", given)
+    model = load(draft.file("weights.safetensors"))
+    assert model.ehr.dim == 8 and model.cxr.config["arch"] == "resnet18" and model.cxr.input_size == 32
+    tensors, _ = read(inputs["pretrain-ehr"].file("weights.safetensors"))
+    assert not torch.equal(model.ehr.head.weight, tensors["head.weight"])
+    with pytest.raises(InputError, match="run first: fusionctl pretrain-cxr"):
+        do(fuse, setting("trees-film", from_scratch=True), tmp_path / "y", given)
+
+
+def test_late_fusion_settles_its_weight_on_the_validation_stays(inputs, tmp_path, monkeypatch):
+    seen = {}
+
+    def settle(self, parts, labels):
+        seen.update(parts, labels=labels)
+        self.weight.fill_(0.25)
+
+    monkeypatch.setattr(FUSION_CLASSES["late"], "settle", settle)
+    draft = do(fuse, setting("late", epochs=1), tmp_path / "late", inputs)
+    samples = pl.read_parquet(inputs["preprocess"].file("samples.parquet")).filter(pl.col("split") == "val")
+    assert seen["ehr"].shape == seen["cxr"].shape == seen["labels"].shape == (len(samples), 1)
+    np.testing.assert_array_equal(seen["cxr"].isnan().numpy()[:, 0], samples["film"].to_numpy() < 0)
+    assert load(draft.file("weights.safetensors")).weight.item() == 0.25

@@ -1,0 +1,40 @@
+"""The contrastive loss of SimCLR."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """Normalised temperature-scaled cross-entropy (Chen, Kornblith, Norouzi and Hinton, ICML 2020, equation 1).
+
+    Of 2 N embeddings each has to find its partner among the other 2 N - 1 by cosine similarity; the mean over all of
+    them. It is computed in float32 whatever the precision around it: similarities divided by a small temperature would
+    lose their differences.
+
+    Args:
+        a: (N, D) one embedding of each of N things; N may be 0.
+        b: (N, D) the other embedding of the same things, in the same order.
+        temperature: greater than 0; the smaller, the more the hardest of the others counts.
+
+    Returns:
+        Scalar, at least 0. It is 0, with zero gradients, for N = 1 (none can be mistaken for the partner) and N = 0.
+
+    Raises:
+        ValueError: the shapes differ, or the temperature is not greater than 0.
+    """
+    if a.shape != b.shape or a.ndim != 2:
+        raise ValueError(f"a and b must be (N, D) alike; got {tuple(a.shape)} and {tuple(b.shape)}")
+    if temperature <= 0:
+        raise ValueError(f"temperature must be greater than 0; got {temperature}")
+    n = len(a)
+    if not n:
+        return (a.sum() + b.sum()).float()
+    with torch.autocast(a.device.type, enabled=False):
+        directions = functional.normalize(torch.cat([a, b]).float(), dim=1)
+        similarity = directions @ directions.T / temperature
+        itself = torch.eye(2 * n, dtype=torch.bool, device=a.device)
+        partner = torch.arange(2 * n, device=a.device).roll(n)
+        return functional.cross_entropy(similarity.masked_fill(itself, -torch.inf), partner)
