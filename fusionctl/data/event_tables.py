@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import joblib
 import polars as pl
 
 from fusionctl.data import mimic, tables
@@ -169,6 +168,8 @@ class _Position:
 def _side_by_side(
     shares: list[Share], folder: Path, jobs: int, report: Callable[[dict[Path, int]], None]
 ) -> list[Outcome]:
+    import joblib  # a tenth of a second that small tables need not wait for
+
     def run() -> list[Outcome]:
         # An idle process is kept by joblib for the films; it ends with this one.
         return list(
