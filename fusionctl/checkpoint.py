@@ -7,7 +7,6 @@ one, never half of one.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fusionctl.durable import replace
 from fusionctl.errors import InputError
 
 Tensors = dict[str, Tensor]
@@ -42,14 +42,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # One entry only: safetensors writes several in no fixed order, and the same weights shall give the same bytes.
     save_file(plain, partial, metadata={"facts": json.dumps(facts)})
-    for target in (partial, path.parent):
-        if target == path.parent:
-            os.replace(partial, path)
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    replace(partial, path)
 
 
 def read(path: Path) -> tuple[Tensors, dict[str, Any]]:

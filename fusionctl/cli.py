@@ -15,6 +15,7 @@ from fusionctl import __version__, console, distributed
 from fusionctl.catalogue import Kind, listed
 from fusionctl.config import collect_common, parse_assignments, read_config
 from fusionctl.errors import StaleError, UsageError
+from fusionctl.inventory import status_rows, superseded
 from fusionctl.options import (
     COMMON_DEFAULTS,
     COMMON_HELP,
@@ -27,7 +28,7 @@ from fusionctl.options import (
     pin_parameters,
     setting_parameters,
 )
-from fusionctl.session import RUN_MODELS, Session, check_roots, status_rows, superseded
+from fusionctl.session import RUN_MODELS, Session, check_roots
 from fusionctl.settings import Runtime, Task
 from fusionctl.stages import STAGES, Stage
 from fusionctl.workdir import Artifact, Work

@@ -67,7 +67,7 @@ def execute(work: Work, plan: Plan, *, force: bool = False, dry_run: bool = Fals
             return existing
         work.check_no_shard(name, plan.id)
         log.info("%s: running (%s): %s", name, plan.id, reason)
-        return _run(work, plan, resume=_resumes(plan) and not force)
+        return _run(work, plan, resume=plan.stage.keeps_draft and not force)
 
 
 def execute_shard(work: Work, plan: Plan, shard: tuple[int, int], *, dry_run: bool = False) -> None:
@@ -99,10 +99,6 @@ def execute_shard(work: Work, plan: Plan, shard: tuple[int, int], *, dry_run: bo
     log.info("%s: share %d of %d done; after all shares run: fusionctl %s", name, i, n, name)
 
 
-def _resumes(plan: Plan) -> bool:
-    return plan.stage.trains or plan.stage.resumes
-
-
 def _verify(plan: Plan) -> None:
     for entry in plan.inputs.values():
         for artifact in entry if isinstance(entry, list) else [entry]:
@@ -122,11 +118,11 @@ def _run(work: Work, plan: Plan, *, resume: bool) -> Artifact:
         manifest = _manifest(plan, draft, time.perf_counter() - started)
         artifact = work.publish(draft, manifest)
     except (Interrupted, KeyboardInterrupt):
-        if not _resumes(plan):
+        if not plan.stage.keeps_draft:
             shutil.rmtree(draft.path, ignore_errors=True)
         raise
     except Exception as error:
-        if not _resumes(plan) or not (
+        if not plan.stage.keeps_draft or not (
             draft.path.is_dir() and any(draft.path.iterdir())
         ):  # a checkpoint or a decoded film is not thrown away
             shutil.rmtree(draft.path, ignore_errors=True)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fusionctl.durable import replace, sync
 from fusionctl.errors import FusionctlError, InputError, LockedError
 
 MANIFEST = "manifest.json"
@@ -189,15 +190,14 @@ class Work:
         stage, artifact_id = manifest["stage"], manifest["id"]
         manifest = {**manifest, "rows": draft.rows, **draft.facts, "files": _inventory(draft.path)}
         draft.write_json(MANIFEST, manifest)
-        for path in [*draft.path.rglob("*"), draft.path]:
-            _fsync(path)
+        for path in draft.path.rglob("*"):
+            sync(path)
         final = self.path(stage, artifact_id)
         replaced = final.with_name(f"{artifact_id}.replaced")
         if final.exists():
             shutil.rmtree(replaced, ignore_errors=True)
             os.replace(final, replaced)
-        os.replace(draft.path, final)
-        _fsync(final.parent)
+        replace(draft.path, final)
         shutil.rmtree(replaced, ignore_errors=True)
         return Artifact(stage, artifact_id, final, manifest)
 
@@ -232,14 +232,6 @@ def sha256(path: Path) -> str:
 def _inventory(folder: Path) -> dict[str, dict[str, Any]]:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     return {p.relative_to(folder).as_posix(): {"size": p.stat().st_size, "sha256": sha256(p)} for p in files}
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def writable(root: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "replace", full_disk)
+    monkeypatch.setattr("fusionctl.durable.os.replace", full_disk)
     with pytest.raises(OSError, match="No space"):
         checkpoint.write(path, {"w": torch.ones(1)}, {})
     assert path.read_bytes() == before

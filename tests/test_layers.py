@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "fusionctl"
 
 # Lower layers first; a module may import only from its own layer's unit or from layers below it.
 LAYERS = (
-    ("errors",),
+    ("errors", "durable"),
     ("settings", "presets", "workdir", "fingerprint", "checkpoint", "distributed"),
     (
         "data",
@@ -26,7 +26,7 @@ LAYERS = (
         "report",
     ),
     ("stages",),
-    ("config", "resolve", "plan", "pipeline", "session", "console", "options", "catalogue"),
+    ("config", "resolve", "plan", "pipeline", "inventory", "session", "console", "options", "catalogue"),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

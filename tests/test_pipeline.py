@@ -8,7 +8,8 @@ import pytest
 
 from fusionctl import pipeline, resolve
 from fusionctl.errors import FusionctlError, InputError, Interrupted, LockedError, UsageError
-from fusionctl.session import Session, status_rows, superseded
+from fusionctl.inventory import status_rows, superseded
+from fusionctl.session import Session
 from fusionctl.settings import EvaluateSettings, ExtractSettings, FuseSettings, PreprocessSettings, Runtime
 from fusionctl.stages import STAGES, Stage
 from fusionctl.workdir import Artifact, Work

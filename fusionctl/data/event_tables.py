@@ -182,12 +182,12 @@ def _side_by_side(
             while not running.done():
                 wait([running], timeout=_SECONDS)
                 report(_positions(shares, folder))
-            return running.result()
-        finally:
-            if not running.done():
-                (folder / _STOP).touch()
-            for path in (folder / _STOP, *(folder / f"{share.name}.tmp" for share in shares)):
-                path.unlink(missing_ok=True) if running.done() else None
+        except BaseException:
+            (folder / _STOP).touch()  # leaving the block waits until every process has seen it
+            raise
+    for name in (_STOP, *(f"{share.name}.tmp" for share in shares)):
+        (folder / name).unlink(missing_ok=True)
+    return running.result()
 
 
 def _positions(shares: list[Share], folder: Path) -> dict[Path, int]:

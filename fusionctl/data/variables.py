@@ -71,14 +71,11 @@ class Variable:
     @property
     def normal_value(self) -> float:
         """The normal value as stored: a number in `unit`, or the index of a category."""
-        return self._stored(self.normal)
+        return self.imputed("paper")
 
-    @property
-    def legacy_normal_value(self) -> float:
-        """The value that protocol `legacy` imputes, as stored."""
-        return self._stored(self.legacy_normal or self.normal)
-
-    def _stored(self, value: float | str) -> float:
+    def imputed(self, protocol: str) -> float:
+        """What a protocol imputes before the first measurement, as stored."""
+        value = self.legacy_normal if protocol == "legacy" and self.legacy_normal else self.normal
         return float(self.categories.index(value)) if isinstance(value, str) else float(value)
 
     def read(self, protocol: str) -> tuple[Item, ...]:

@@ -10,7 +10,8 @@ from torch import nn
 
 from fusionctl.data.batch import Batch
 from fusionctl.errors import UsageError
-from fusionctl.fusion.films import by_row, by_stay
+from fusionctl.fusion.films import token_of
+from fusionctl.fusion.heads import rest
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
@@ -53,8 +54,7 @@ class Attention(nn.Module):
             )
         self.masks_absent = options.get("absent", "mask") == "mask"
         self.ehr, self.cxr = ehr, cxr
-        self.ehr.head.requires_grad_(False)
-        self.cxr.head.requires_grad_(False)
+        rest(ehr, cxr)
         self.projection = nn.Linear(cxr.dim, ehr.dim)
         layer = nn.TransformerEncoderLayer(
             ehr.dim, HEADS, dim_feedforward=FEEDFORWARD, dropout=options["dropout"], batch_first=True
@@ -64,8 +64,7 @@ class Attention(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (B, K) of a batch, with or without films."""
-        features, stays = by_stay(self.cxr.embed(batch.films), batch.film_rows)
-        film = by_row(self.projection(features), stays, len(batch.rows))
+        film = token_of(self.cxr, self.projection, batch)
         tokens = torch.stack([self.ehr.features(batch.series, batch.lengths), film], dim=1)
         if self.masks_absent:
             absent = torch.stack([torch.zeros_like(batch.has_film), ~batch.has_film], dim=1)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusionctl.data.batch import Batch
-from fusionctl.fusion.films import by_row, by_stay
+from fusionctl.fusion.films import by_row, features_of
+from fusionctl.fusion.heads import rest
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
@@ -79,8 +80,7 @@ class Card(nn.Module):
                 f"got {self.n_steps} and {self.n_samples}"
             )
         self.ehr, self.cxr = ehr, cxr
-        self.ehr.head.requires_grad_(False)
-        self.cxr.head.requires_grad_(False)
+        rest(ehr, cxr)
         self.classifier = nn.Linear(ehr.dim + cxr.dim, n_outputs)
         self.noise = NoiseNetwork(ehr.dim + cxr.dim, ehr.dim, n_outputs)
         betas = torch.linspace(FIRST_BETA, LAST_BETA, STEPS, dtype=torch.float64)
@@ -88,7 +88,7 @@ class Card(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """In training the prior network's logits (B, K) and the noise network's loss; else what is sampled."""
-        film, stays = by_stay(self.cxr.embed(batch.films), batch.film_rows)
+        film, stays = features_of(self.cxr, batch)
         series = self.ehr.features(batch.series, batch.lengths)
         features = torch.cat([series, by_row(film, stays, len(series))], dim=1)
         logits = self.classifier(features)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusionctl.data.batch import N_VALUE_COLUMNS, Batch
-from fusionctl.fusion.films import by_row, by_stay
+from fusionctl.fusion.films import by_row, features_of
+from fusionctl.fusion.heads import rest
 from fusionctl.fusion.nt_xent import nt_xent
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
@@ -52,8 +53,8 @@ class Contrastive(nn.Module):
         ehr: encoder of the series.
         cxr: encoder of the films; the paper's is vit_b_16.
         n_outputs: labels K.
-        options: `contrastive_epochs`, length of the first phase (default 10, at most half of all epochs; 0: none);
-            `contrastive_temperature` (default 0.1).
+        options: `contrast_epochs`, length of the first phase (default 10, at most half of all epochs; 0: none);
+            `temperature` (default 0.1).
     """
 
     modalities = ("ehr", "cxr")
@@ -61,11 +62,10 @@ class Contrastive(nn.Module):
 
     def __init__(self, ehr: EhrEncoder, cxr: CxrEncoder, n_outputs: int, *, options: Mapping[str, Any]) -> None:
         super().__init__()
-        self.first_epochs = int(options.get("contrastive_epochs", EPOCHS))
-        self.temperature = float(options.get("contrastive_temperature", TEMPERATURE))
+        self.first_epochs = int(options.get("contrast_epochs", EPOCHS))
+        self.temperature = float(options.get("temperature", TEMPERATURE))
         self.ehr, self.cxr = ehr, cxr
-        self.ehr.head.requires_grad_(False)
-        self.cxr.head.requires_grad_(False)
+        rest(ehr, cxr)
         self.within = nn.ModuleDict({"ehr": _head(ehr.dim), "cxr": _head(cxr.dim)})
         self.across = nn.ModuleDict({"ehr": _head(ehr.dim), "cxr": _head(cxr.dim)})
         self.classifier = nn.Linear(ehr.dim + cxr.dim, n_outputs)
@@ -110,7 +110,7 @@ class Contrastive(nn.Module):
 
     def _films(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(Q, D) features and (Q,) positions of the stays with a film; in training each call draws another view."""
-        return by_stay(self.cxr.embed(batch.films), batch.film_rows)
+        return features_of(self.cxr, batch)
 
     def _classify(self, series: Tensor, film: Tensor, stays: Tensor) -> Tensor:
         """(B, K) logits of features (B, E) and (Q, D)."""

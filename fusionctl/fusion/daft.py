@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fusionctl.data.batch import Batch
 from fusionctl.fusion.films import by_stay
+from fusionctl.fusion.heads import check_outputs, rest
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
@@ -53,11 +54,10 @@ class Daft(nn.Module):
 
     def __init__(self, ehr: EhrEncoder, cxr: CxrEncoder, n_outputs: int, *, options: Mapping[str, Any]) -> None:
         super().__init__()
-        if ehr.head.out_features != n_outputs:
-            raise ValueError(f"ehr.head has {ehr.head.out_features} outputs; expected one a label, {n_outputs}")
+        check_outputs(ehr, n_outputs)
         channels = cxr.stage_widths[STAGE - 1]
         self.ehr, self.cxr = ehr, cxr
-        self.cxr.head.requires_grad_(False)
+        rest(cxr)
         units = int((channels + ehr.dim) / BOTTLENECK)
         self.affine = nn.Sequential(
             nn.Linear(channels + ehr.dim, units, bias=False), nn.ReLU(), nn.Linear(units, 2 * channels, bias=False)

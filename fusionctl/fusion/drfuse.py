@@ -15,6 +15,7 @@ from fusionctl import losses
 from fusionctl.data.batch import Batch
 from fusionctl.errors import UsageError
 from fusionctl.fusion.films import by_row, by_stay
+from fusionctl.fusion.heads import rest
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
@@ -76,7 +77,7 @@ class DrFuse(nn.Module):
         self.ehr.trunk.requires_grad_(True)
         self.cxr_shared = copy.deepcopy(cxr)
         del self.cxr_shared.head
-        self.cxr.head.requires_grad_(False)
+        rest(cxr)
         self.series_shared = _layer(dim, dropout)
         self.series_distinct = _layer(dim, dropout)
         self.film_shared = nn.Linear(cxr.dim, dim)

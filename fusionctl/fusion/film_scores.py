@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fusionctl.data.batch import Batch
-from fusionctl.fusion.films import by_stay
+from fusionctl.fusion.films import features_of
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 
@@ -27,7 +27,7 @@ class FilmScores(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Logits (B, C), NaN in the rows without a film."""
-        features, stays = by_stay(self.cxr.embed(batch.films), batch.film_rows)
+        features, stays = features_of(self.cxr, batch)
         present = self.cxr.head(features)
         absent = present.new_full((len(batch.rows), present.shape[1]), float("nan"))
         return Output(torch.as_tensor(absent.index_copy(0, stays, present)))

@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from fusionctl.data.batch import Batch
+from fusionctl.models.cxr import CxrEncoder
+
+
+def features_of(cxr: CxrEncoder, batch: Batch) -> tuple[Tensor, Tensor]:
+    """One feature for each stay with a film; see `by_stay`."""
+    return by_stay(cxr.embed(batch.films), batch.film_rows)
+
+
+def token_of(cxr: CxrEncoder, projection: nn.Module, batch: Batch) -> Tensor:
+    """(B, D) projected film feature of every stay; zeros, behind the projection, where there is no film."""
+    features, stays = features_of(cxr, batch)
+    return by_row(projection(features), stays, len(batch.rows))
 
 
 def by_stay(features: Tensor, film_rows: Tensor) -> tuple[Tensor, Tensor]:

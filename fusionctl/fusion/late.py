@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from fusionctl import losses, metrics
 from fusionctl.data.batch import Batch
-from fusionctl.fusion.films import by_stay
+from fusionctl.fusion.films import features_of
+from fusionctl.fusion.heads import check_outputs, rest
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
@@ -47,17 +48,16 @@ class Late(nn.Module):
 
     def __init__(self, ehr: EhrEncoder, cxr: CxrEncoder, n_outputs: int, *, options: Mapping[str, Any]) -> None:
         super().__init__()
-        if ehr.head.out_features != n_outputs:
-            raise ValueError(f"ehr.head has {ehr.head.out_features} outputs; expected one a label, {n_outputs}")
+        check_outputs(ehr, n_outputs)
         self.ehr, self.cxr = ehr, cxr
-        self.cxr.head.requires_grad_(False)
+        rest(cxr)
         self.classifier = nn.Linear(cxr.dim, n_outputs)
         self.register_buffer("weight", torch.full((n_outputs,), EQUAL))
 
     def parts(self, batch: Batch) -> dict[str, Tensor]:
         """Logits (B, K) of each modality, `ehr` and `cxr`; those of `cxr` are NaN in the rows without a film."""
         ehr = self.ehr(batch.series, batch.lengths)
-        features, stays = by_stay(self.cxr.embed(batch.films), batch.film_rows)
+        features, stays = features_of(self.cxr, batch)
         present = self.classifier(features)
         absent = present.new_full(ehr.shape, float("nan"))
         return {"ehr": ehr, "cxr": absent.index_copy(0, stays, present)}

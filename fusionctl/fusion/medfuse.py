@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from fusionctl.data.batch import Batch
-from fusionctl.fusion.films import by_row, by_stay
+from fusionctl.fusion.films import token_of
+from fusionctl.fusion.heads import rest
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
@@ -41,16 +42,14 @@ class MedFuse(nn.Module):
     def __init__(self, ehr: EhrEncoder, cxr: CxrEncoder, n_outputs: int, *, options: Mapping[str, Any]) -> None:
         super().__init__()
         self.ehr, self.cxr = ehr, cxr
-        self.ehr.head.requires_grad_(False)
-        self.cxr.head.requires_grad_(False)
+        rest(ehr, cxr)
         self.projection = nn.Linear(cxr.dim, ehr.dim)
         self.lstm = nn.LSTM(ehr.dim, HIDDEN, batch_first=True)
         self.classifier = nn.Linear(HIDDEN, n_outputs)
 
     def forward(self, batch: Batch) -> Output:
         """Logits (B, K) of a batch, with or without films."""
-        features, stays = by_stay(self.cxr.embed(batch.films), batch.film_rows)
-        film = by_row(self.projection(features), stays, len(batch.rows))
+        film = token_of(self.cxr, self.projection, batch)
         states, _ = self.lstm(torch.stack([self.ehr.features(batch.series, batch.lengths), film], dim=1))
         last = torch.where(batch.has_film[:, None], states[:, 1], states[:, 0])
         return Output(self.classifier(last))

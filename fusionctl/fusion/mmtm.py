@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fusionctl import losses
 from fusionctl.data.batch import Batch
 from fusionctl.fusion.films import by_stay
+from fusionctl.fusion.heads import check_outputs, rest
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
@@ -56,11 +57,10 @@ class Mmtm(nn.Module):
 
     def __init__(self, ehr: EhrEncoder, cxr: CxrEncoder, n_outputs: int, *, options: Mapping[str, Any]) -> None:
         super().__init__()
-        if ehr.head.out_features != n_outputs:
-            raise ValueError(f"ehr.head has {ehr.head.out_features} outputs; expected one a label, {n_outputs}")
+        check_outputs(ehr, n_outputs)
         widths = cxr.stage_widths
         self.ehr, self.cxr = ehr, cxr
-        self.cxr.head.requires_grad_(False)
+        rest(cxr)
         self.transfer = nn.ModuleDict({str(stage): Transfer(widths[stage - 1], ehr.dim) for stage in STAGES})
         self.film_head = nn.Linear(cxr.dim, n_outputs)
         self.projection = nn.Linear(ehr.dim, cxr.dim)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from fusionctl.data.batch import Batch
-from fusionctl.fusion.films import by_stay
+from fusionctl.fusion.films import features_of
+from fusionctl.fusion.heads import check_outputs, rest
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
@@ -30,8 +31,7 @@ class EhrOnly(nn.Module):
 
     def __init__(self, ehr: EhrEncoder, cxr: CxrEncoder | None, n_outputs: int, *, options: Mapping[str, Any]) -> None:
         super().__init__()
-        if ehr.head.out_features != n_outputs:
-            raise ValueError(f"ehr.head has {ehr.head.out_features} outputs; expected one a label, {n_outputs}")
+        check_outputs(ehr, n_outputs)
         self.ehr = ehr
 
     def forward(self, batch: Batch) -> Output:
@@ -57,12 +57,12 @@ class CxrOnly(nn.Module):
     def __init__(self, ehr: EhrEncoder | None, cxr: CxrEncoder, n_outputs: int, *, options: Mapping[str, Any]) -> None:
         super().__init__()
         self.cxr = cxr
-        self.cxr.head.requires_grad_(False)
+        rest(cxr)
         self.classifier = nn.Linear(cxr.dim, n_outputs)
 
     def forward(self, batch: Batch) -> Output:
         """Logits (B, K), NaN in the rows without a film."""
-        features, stays = by_stay(self.cxr.embed(batch.films), batch.film_rows)
+        features, stays = features_of(self.cxr, batch)
         present = self.classifier(features)
         logits = torch.full_like(batch.labels, float("nan"), dtype=present.dtype)
         return Output(logits.index_copy(0, stays, present))

@@ -26,7 +26,7 @@ class Stage:
             part of its identity. So both protocols' extracts share one cache of films.
         seeded: the seed is part of the artifact's identity.
         trains: keeps checkpoints and saves one on a signal.
-        resumes: what a stopped run left is used by the next one; true of every stage that trains.
+        resumes: keeps other work in its draft that the next run uses.
         shards: parts of its work can be done by several jobs at once (`--shard I/N`).
         networks: runs torch, so it needs a device.
     """
@@ -44,6 +44,11 @@ class Stage:
     resumes: bool = False
     shards: bool = False
     networks: bool = False
+
+    @property
+    def keeps_draft(self) -> bool:
+        """What a stopped run left is used by the next one."""
+        return self.trains or self.resumes
 
     def values(self, sourced: Mapping[str, Mapping[str, Any]]) -> Any:
         """The stage's settings from their values with sources; those borrowed of other stages are left out."""

@@ -21,6 +21,7 @@ import polars as pl
 from fusionctl.data import dicom, film_journal, images
 from fusionctl.data.film_cache import FilmCache
 from fusionctl.data.film_journal import Block
+from fusionctl.durable import replace
 from fusionctl.errors import InputError
 from fusionctl.settings import FilmsSettings, Runtime
 from fusionctl.workdir import Artifact, Draft
@@ -112,9 +113,7 @@ def _finish(draft: Draft, study_ids: pl.Series, blocks: Iterable[Block]) -> None
     pl.DataFrame({"film": np.arange(len(study_ids), dtype=np.int32), "readable": readable}).write_parquet(
         written, metadata={_DICOM_KEY: str(n_dicom)}
     )
-    with written.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(written, draft.file("films.parquet"))
+    replace(written, draft.file("films.parquet"))
 
 
 def _write_unreadable(path: Path, studies: list[tuple[int, str]]) -> None:

@@ -24,6 +24,8 @@ from fusionctl.settings import FuseSettings, Runtime
 from fusionctl.workdir import Artifact, Draft
 
 ENCODERS: dict[str, Any] = {"ehr": EhrEncoder, "cxr": CxrEncoder}
+# Settings that the methods read under the same name; each takes those that it knows.
+OPTIONS = ("dropout", "contrast_epochs", "temperature", "card_steps", "card_samples")
 Floats = npt.NDArray[np.float32]
 
 
@@ -108,14 +110,7 @@ def _options(settings: FuseSettings, inputs: Mapping[str, Any]) -> dict[str, Any
     absent = settings.absent
     if absent == "auto":
         absent = "zero" if inputs["preprocess"].setting("protocol") == "legacy" else "mask"
-    return {
-        "dropout": settings.dropout,
-        "absent": absent,
-        "contrastive_epochs": settings.contrast_epochs,
-        "contrastive_temperature": settings.temperature,
-        "card_steps": settings.card_steps,
-        "card_samples": settings.card_samples,
-    }
+    return {"absent": absent, **{name: getattr(settings, name) for name in OPTIONS}}
 
 
 def _encoder(name: str, settings: FuseSettings, inputs: Mapping[str, Any], data: StayData) -> Any:

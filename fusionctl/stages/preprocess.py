@@ -113,7 +113,7 @@ def _grid(
     protocol = settings.protocol
     task = TASKS[settings.task]
     chosen, left_out = task.samples(stays, diagnoses, protocol=protocol, window_hours=settings.window_hours)
-    normal = [v.legacy_normal_value if protocol == "legacy" else v.normal_value for v in VARIABLES]
+    normal = [variable.imputed(protocol) for variable in VARIABLES]
     fill, carry = series.filling(settings.impute, normal, _CATEGORICAL)
     grid = series.write_grid(
         extract.file("events.parquet"),

@@ -75,7 +75,7 @@ def test_what_legacy_imputes():
     assert list(spelt.values()) == ["4 Spontaneously", "6 Obeys Commands", "5 Oriented"]
     for v in VARIABLES:
         if v.legacy_normal:
-            assert v.categories[int(v.legacy_normal_value)] == v.legacy_normal
-            assert v.scores[int(v.legacy_normal_value)] == v.scores[int(v.normal_value)]
+            assert v.categories[int(v.imputed("legacy"))] == v.legacy_normal
+            assert v.scores[int(v.imputed("legacy"))] == v.scores[int(v.normal_value)]
         else:
-            assert v.legacy_normal_value == v.normal_value
+            assert v.imputed("legacy") == v.normal_value

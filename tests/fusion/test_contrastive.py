@@ -18,7 +18,7 @@ ROWS = [0, 1, 2, 3, 4]
 
 
 def in_phase(phase, **options):
-    model = make("contrastive", options={**OPTIONS, "contrastive_epochs": 1, **options})
+    model = make("contrastive", options={**OPTIONS, "contrast_epochs": 1, **options})
     model.begin_epoch(phase, 2)
     return model
 
@@ -46,7 +46,7 @@ def test_each_phase_teaches_every_parameter_that_it_is_for(data):
     ("given", "epochs", "begins"), [(3, 20, 4), (0, 20, 1), (10, 8, 5), (10, 1, 1), (2, 3, 2), (10, 20, 11)]
 )
 def test_at_least_half_of_the_epochs_learn_the_task(given, epochs, begins):
-    model = make("contrastive", options={"contrastive_epochs": given})
+    model = make("contrastive", options={"contrast_epochs": given})
     assert model.task_begins(epochs) == begins
     for epoch in [*range(1, epochs + 1), 1]:  # the last: it follows from the arguments, not from what was before
         model.begin_epoch(epoch, epochs)
@@ -73,7 +73,7 @@ def test_in_evaluation_the_phase_makes_no_difference(data):
 
 def test_the_loss_is_the_sum_of_three_agreements(data, monkeypatch):
     """Of five stays, three with a film: the series of all, the films of three, and those three with their series."""
-    model, batch = in_phase(1, contrastive_temperature=0.3).train(), collate(data, ROWS)
+    model, batch = in_phase(1, temperature=0.3).train(), collate(data, ROWS)
     seen = []
 
     def spy(a, b, temperature):
