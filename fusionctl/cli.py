@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 
 DEMO_STAYS = 1500  # enough for a network to learn something in a few minutes on two cores
+SEEDS = parameter("seeds", int, "train this many times, with seeds from --seed on (default: 1)")
 SETTINGS = {name: stage.settings for name, stage in STAGES.items()}
 
 
@@ -86,16 +87,26 @@ def _add_stage(stage: Stage) -> None:
     def body(values: dict[str, Any]) -> None:
         flags = {s.name: {f.name: values[f.name] for f in dataclasses.fields(s.settings)} for s in settings}
         shard = parse_shard(values["shard"]) if values.get("shard") else None
-        session = _session(values, flags)
         pins = {n: values[pin_name(n)] for n in STAGES if values.get(pin_name(n))}
-        made = session.run_stage(stage.name, pins=pins, models=_split(values.get("models")), shard=shard)
-        if made:
-            _show(made, values)
+        session = _session(values, flags)
+        for seed in _seeds(session, values.get("seeds")):
+            alone = dataclasses.replace(session, runtime=dataclasses.replace(session.runtime, seed=seed))
+            made = alone.run_stage(stage.name, pins=pins, models=_split(values.get("models")), shard=shard)
+            if made:
+                _show(made, values)
 
     shards = [parameter("shard", str, "do share I of N only (I/N), beside other jobs")] if stage.shards else []
+    shards += [SEEDS] if stage.trains else []
     parameters = [*(p for s in settings for p in setting_parameters(s)), *shards]
     parameters += [*pin_parameters(stage), *common_parameters(roots)]
     app.command(stage.name, help=stage.help)(command_with(body, parameters))
+
+
+def _seeds(session: Session, n: int | None) -> range:
+    """The seeds of `--seeds N`, from the run's own on."""
+    if n is not None and n < 1:
+        raise UsageError(f"--seeds must be >= 1; got {n}")
+    return range(session.runtime.seed, session.runtime.seed + (n or 1))
 
 
 def _split(text: str | None) -> list[str]:
@@ -108,7 +119,8 @@ def _run(values: dict[str, Any]) -> None:
         for stage, cls in SETTINGS.items():
             if values.get(name) and stage != "pretrain-cxr" and name in {f.name for f in dataclasses.fields(cls)}:
                 flags.setdefault(stage, {})[name] = values[name]
-    _show(_session(values, flags).run_all(_split(values["models"])), values)
+    session = _session(values, flags)
+    _show(session.run_all(_split(values["models"]), seeds=len(_seeds(session, values["seeds"]))), values)
 
 
 def _demo(values: dict[str, Any]) -> None:
@@ -199,8 +211,13 @@ def _add_commands() -> None:
     both = tuple(ROOT_HELP)
     run = [
         parameter("task", Task, "the outcome to predict (default: mortality)"),
-        parameter("models", str, f"comma-separated models (default: {','.join(RUN_MODELS)}; see: fusionctl list)"),
+        parameter(
+            "models",
+            str,
+            f"comma-separated FUSION or FUSION+LOSS (default: {','.join(RUN_MODELS)}; see: fusionctl list)",
+        ),
         parameter("noise", str, "noise levels of the robustness sweep (default: 0.1:0.6)"),
+        SEEDS,
         parameter("set", list[str], "STAGE.NAME=VALUE: any setting of any stage; may be repeated"),
     ]
     stays = parameter("stays", int, "number of synthetic ICU stays (default: 600)")

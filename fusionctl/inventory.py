@@ -6,7 +6,10 @@ from typing import Any
 
 from fusionctl import pipeline
 from fusionctl.stages import STAGES
-from fusionctl.workdir import Artifact, Work
+from fusionctl.workdir import Artifact, Work, model_name
+
+# Settings that make artifacts of one stage stand beside each other: with equal ones the newer replaces the older.
+_BESIDE = ("task", "protocol", "fold", "fusion", "loss", "train_noise", "corruption", "level", "modality", "kind")
 
 
 def status_rows(work: Work) -> list[dict[str, Any]]:
@@ -20,9 +23,7 @@ def status_rows(work: Work) -> list[dict[str, Any]]:
                     "stage": stage.name,
                     "id": artifact.id,
                     "created": manifest["created"],
-                    "what": " ".join(
-                        str(artifact.setting(n)) for n in ("protocol", "task", "fusion") if artifact.setting(n)
-                    ),
+                    "what": _what(artifact),
                     "inputs": manifest["inputs"],
                     "bytes": sum(f["size"] for f in manifest["files"].values()),
                     "sensitivity": manifest["sensitivity"],
@@ -33,7 +34,7 @@ def status_rows(work: Work) -> list[dict[str, Any]]:
 
 
 def superseded(work: Work) -> list[Artifact]:
-    """Artifacts that are stale, or older than another of the same stage, task and model, and not needed by one kept."""
+    """Artifacts that are stale or replaced by a newer one (see _BESIDE), and not needed by one kept."""
     keep: set[tuple[str, str]] = set()
     found: list[Artifact] = []
     for stage in reversed(STAGES.values()):
@@ -41,13 +42,23 @@ def superseded(work: Work) -> list[Artifact]:
         artifacts = work.artifacts(stage.name)
         for artifact in artifacts:
             if pipeline.staleness(work, artifact, stage) is None:
-                newest[tuple(artifact.setting(n) for n in ("task", "protocol", "fold", "fusion"))] = artifact
+                model = artifact.manifest["inputs"].get("fuse") if stage.name == "cell" else None
+                beside = tuple(artifact.setting(n) for n in _BESIDE)
+                newest[(*beside, artifact.manifest["seed"], model)] = artifact
         for artifact in artifacts:
             if artifact in newest.values() or (stage.name, artifact.id) in keep:
                 keep |= {(n, i) for n, ids in artifact.manifest["inputs"].items() for i in _as_list(ids)}
             else:
                 found.append(artifact)
     return found
+
+
+def _what(artifact: Artifact) -> str:
+    said = [artifact.setting("protocol"), artifact.setting("task")]
+    if artifact.setting("fusion"):
+        seed = artifact.manifest["seed"]
+        said += [model_name(artifact), f"seed {seed}" if seed else None]
+    return " ".join(str(word) for word in said if word)
 
 
 def _as_list(ids: str | list[str]) -> list[str]:

@@ -99,7 +99,7 @@ def pin_parameters(stage: Stage) -> list[inspect.Parameter]:
     help = "id of the {} artifact to read, when there are several"
     pins = [parameter(pin_name(n), list[str], help.format(n), f"--{n}", panel="Inputs") for n in names]
     if "fuse*" in stage.upstream:
-        models = "comma-separated models to read (default: all that there are)"
+        models = "comma-separated models to read, FUSION or FUSION+LOSS (default: all that there are)"
         pins.append(parameter("models", str, models, panel="Inputs"))
     return pins
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fusionctl.errors import InputError
 from fusionctl.stages import STAGES, WITHOUT_WEIGHTS, Stage, encoders_of
-from fusionctl.workdir import Artifact, Work
+from fusionctl.workdir import Artifact, Work, model_name
 
 Inputs = dict[str, Any]
 RADIOLOGY = "radiology"  # the task of a film encoder that fits every task
 TASKED = ("preprocess", "pretrain-ehr", "fuse", "evaluate", "robustness")  # stages whose command wants the task
 
 
-def resolve(work: Work, stage: Stage, settings: Any, pins: Mapping[str, list[str]], models: Iterable[str]) -> Inputs:
+def resolve(
+    work: Work,
+    stage: Stage,
+    settings: Any,
+    pins: Mapping[str, list[str]],
+    models: Iterable[str],
+    *,
+    seed: int | None = None,
+) -> Inputs:
     """Choose the upstream artifacts of a stage.
 
     Args:
@@ -22,7 +31,9 @@ def resolve(work: Work, stage: Stage, settings: Any, pins: Mapping[str, list[str
         stage: the stage about to run.
         settings: its settings; `task` and `fusion`, where it has them, narrow the choice.
         pins: ids (or their first digits) by stage, as given with `--preprocess ID` and the like.
-        models: names of fusions to read where the stage reads several; empty = all that there are.
+        models: names of models to read where the stage reads several (see `workdir.model_name`); empty = all that
+            there are.
+        seed: of the run: of encoders that differ in nothing but their seed, a model takes the one of its own.
 
     Returns:
         An artifact by stage name; a list of artifacts where the stage reads several; None for an absent optional one.
@@ -43,7 +54,7 @@ def resolve(work: Work, stage: Stage, settings: Any, pins: Mapping[str, list[str
     task = None if task == RADIOLOGY else task  # the films of any task will do
     for name, kind in kinds.items():
         if name not in chosen and _needed(name, settings):
-            chosen[name] = _choose(work, name, kind, stage, (task, protocol), models, chosen)
+            chosen[name] = _choose(work, name, kind, stage, (task, protocol), models, chosen, seed)
             for artifact in chosen[name] if isinstance(chosen[name], list) else [chosen[name]]:
                 _add_ancestors(work, artifact, chosen, kinds)
     return {name: chosen.get(name) for name in kinds}
@@ -57,6 +68,7 @@ def _choose(
     wanted: tuple[str | None, str | None],
     models: Iterable[str],
     chosen: Inputs,
+    seed: int | None,
 ) -> Artifact | list[Artifact] | None:
     if kind == "+":
         return []
@@ -65,7 +77,9 @@ def _choose(
     if name in stage.content_of:
         fitting = _of_each_content(fitting, stage.content_of[name])
     if kind == "*":
-        return _one_per_model(fitting, stage, task, list(models))
+        return _each_model(work, fitting, stage, task, list(models))
+    if len(fitting) > 1 and _differ_in_seed_alone(work, fitting):
+        fitting = [a for a in fitting if a.manifest["seed"] == seed] or fitting
     return _only(fitting, name, stage, task, protocol=protocol, optional=kind == "?")
 
 
@@ -143,17 +157,48 @@ def _only(
     )
 
 
-def _one_per_model(fitting: list[Artifact], stage: Stage, task: str | None, models: list[str]) -> list[Artifact]:
+def _each_model(
+    work: Work, fitting: list[Artifact], stage: Stage, task: str | None, models: list[str]
+) -> list[Artifact]:
+    """Every model that was asked for, with all its seeds; of those trained on noise none is taken unless pinned."""
     by_model: dict[str, list[Artifact]] = {}
     for artifact in fitting:
-        by_model.setdefault(str(artifact.setting("fusion")), []).append(artifact)
+        if not artifact.setting("train_noise"):
+            by_model.setdefault(model_name(artifact), []).append(artifact)
     wanted = models or [m for m in by_model if stage.name != "robustness" or m not in WITHOUT_WEIGHTS]
     missing = [m for m in wanted if m not in by_model]
     if missing or not wanted:
-        name = missing[0] if missing else "attention"
-        command = f"fusionctl fuse --task {task} --fusion {name}"
-        raise InputError(f"{stage.name} reads the model {name}, which is not there", hint=f"run first: {command}")
-    return [a for m in wanted if (a := _only(by_model[m], "fuse", stage, task))]
+        fusion, _, loss = (missing[0] if missing else "attention").partition("+")
+        command = f"fusionctl fuse --task {task} --fusion {fusion}" + (f" --loss {loss}" if loss else "")
+        raise InputError(
+            f"{stage.name} reads the model {fusion}{'+' * bool(loss)}{loss}, which is not there",
+            hint=f"run first: {command}",
+        )
+    found: list[Artifact] = []
+    for artifacts in (by_model[m] for m in wanted):
+        if len(artifacts) > 1 and _differ_in_seed_alone(work, artifacts):
+            found += sorted(artifacts, key=lambda a: int(a.manifest["seed"]))
+        elif one := _only(artifacts, "fuse", stage, task):
+            found.append(one)
+    return found
+
+
+def _differ_in_seed_alone(work: Work, artifacts: list[Artifact]) -> bool:
+    """Made alike, with encoders made alike, from different seeds."""
+    seeds = [a.manifest["seed"] for a in artifacts]
+    return len({_lineage(work, a) for a in artifacts}) == 1 and None not in seeds and len(set(seeds)) == len(seeds)
+
+
+def _lineage(work: Work, artifact: Artifact) -> str:
+    """Everything that determines an artifact but for the seeds: its own and those of its encoders."""
+    manifest = artifact.manifest
+    inputs = {
+        name: _lineage(work, encoder) if name.startswith("pretrain-") and (encoder := work.get(name, ids)) else ids
+        for name, ids in manifest["inputs"].items()
+    }
+    settings = {name: entry["value"] for name, entry in manifest["settings"].items()}
+    raw = {name: entry["digest"] for name, entry in manifest.get("raw", {}).items()}
+    return json.dumps([manifest["schema_version"], settings, inputs, raw], sort_keys=True)
 
 
 def differences(artifacts: list[Artifact]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from fusionctl import pipeline, resolve
 from fusionctl.config import Sourced, collect
 from fusionctl.errors import InputError, UsageError
-from fusionctl.settings import Fusion, Runtime, encoder_settings
+from fusionctl.settings import Fusion, Loss, Runtime, encoder_settings
 from fusionctl.stages import STAGES, WITHOUT_WEIGHTS, encoders_of
 from fusionctl.workdir import Artifact, Work
 
@@ -20,7 +20,12 @@ log = logging.getLogger("fusionctl")
 
 MODELS: tuple[str, ...] = get_args(Fusion)
 RUN_MODELS = ("attention", "ehr", "cxr", "trees")  # of `run` unless told: the paper's model and what it must beat
+LOSSES: tuple[str, ...] = get_args(Loss)
 WITHOUT_FILMS = tuple(m for m in MODELS if "pretrain-cxr" not in encoders_of(m))
+
+
+def _fusion(model: str) -> str:
+    return model.partition("+")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +88,7 @@ class Session:
         if name == "preprocess":
             inputs = self._preprocess_inputs(values, pins)
         else:
-            inputs = resolve.resolve(self.work, stage, values, pins, models)
+            inputs = resolve.resolve(self.work, stage, values, pins, models, seed=self.runtime.seed)
         if shard:
             pipeline.execute_shard(self.work, self._plan(name, inputs, sourced), shard, dry_run=self.dry_run)
             return None
@@ -122,8 +127,12 @@ class Session:
         listed = extract.manifest.get("rows", {}).get("films", self.roots.get("cxr_root") is not None)
         return self._execute("films", {"extract": extract}, self.settings("films"), force=force) if listed else None
 
-    def run_all(self, models: Iterable[str]) -> Artifact:
+    def run_all(self, models: Iterable[str], *, seeds: int = 1) -> Artifact:
         """Run every stage in order; the artifacts are handed on, so nothing is looked up or guessed.
+
+        Args:
+            models: names of models, `FUSION` or `FUSION+LOSS`.
+            seeds: how many times encoders and models are trained, with seeds from the run's own on.
 
         Raises:
             FusionctlError: a stage failed; what was done before it stays, and the same command goes on from there.
@@ -132,41 +141,53 @@ class Session:
             raise UsageError(
                 "run needs --mimic-root", hint="fusionctl run --mimic-root DIR --cxr-root DIR --work-dir W"
             )
-        made: dict[str, Any] = {}
-        chosen, task = self._models(list(models)), self.settings("preprocess")["task"]["value"]
-        scratch = self.settings("fuse")["from_scratch"]["value"]
-        encoders = {model: encoders_of(model, from_scratch=scratch) for model in chosen}
+        made: dict[str, Any] = {"fuse": [], "pretrain-ehr": [], "pretrain-cxr": []}
+        chosen = self._models(list(models))
         made["extract"] = self._extract(self.settings("preprocess")["protocol"]["value"], force=self.force)
         made["films"] = self._films(made["extract"], force=self.force)
-        for name in ("preprocess", "pretrain-ehr", "pretrain-cxr"):
-            if not name.startswith("pretrain-") or any(name in needed for needed in encoders.values()):
+        made["preprocess"] = self._execute("preprocess", self._inputs("preprocess", made), self.settings("preprocess"))
+        for seed in range(self.runtime.seed, self.runtime.seed + seeds):
+            replace(self, runtime=replace(self.runtime, seed=seed))._train(chosen, made)
+        made["evaluate"] = self._execute("evaluate", self._inputs("evaluate", made), self.settings("evaluate"))
+        networks = [a for m, a in zip(chosen, made["fuse"], strict=False) if _fusion(m) not in WITHOUT_WEIGHTS]
+        inputs = {"preprocess": made["preprocess"], "fuse": networks}
+        made["robustness"] = self._execute("robustness", inputs, self.settings("robustness")) if networks else None
+        return self._execute("report", self._inputs("report", made), self.settings("report"))
+
+    def _train(self, models: list[str], made: dict[str, Any]) -> None:
+        """Train the encoders that the models need, and the models, with this session's seed; add them to `made`."""
+        scratch = self.settings("fuse")["from_scratch"]["value"]
+        needed = {model: encoders_of(_fusion(model), from_scratch=scratch) for model in models}
+        encoders = {}
+        for name in ("pretrain-ehr", "pretrain-cxr"):
+            if any(name in of_model for of_model in needed.values()):
                 settings = self.settings(name)
                 if name == "pretrain-cxr" and settings["task"]["source"] == "default":
                     # The paper pretrains films on the radiology labels for mortality, on the labels for phenotyping.
+                    task = self.settings("preprocess")["task"]["value"]
                     settings["task"]["value"] = task if task == "phenotyping" else resolve.RADIOLOGY
-                made[name] = self._execute(name, self._inputs(name, made), settings)
-        made["fuse"] = []
-        for model in chosen:
-            inputs = {n: made[n] for n in ("preprocess", *encoders[model])}
-            made["fuse"].append(self._execute("fuse", inputs, self.settings("fuse", fusion=model)))
-        made["evaluate"] = self._execute("evaluate", self._inputs("evaluate", made), self.settings("evaluate"))
-        networks = [a for a, m in zip(made["fuse"], chosen, strict=True) if m not in WITHOUT_WEIGHTS]
-        inputs = {"preprocess": made["preprocess"], "fuse": networks}
-        made["robustness"] = self._execute("robustness", inputs, self.settings("robustness")) if networks else None
-        for name in ("pretrain-ehr", "pretrain-cxr"):
-            made[name] = [made[name]] if name in made else []
-        return self._execute("report", self._inputs("report", made), self.settings("report"))
+                encoders[name] = self._execute(name, {"preprocess": made["preprocess"]}, settings)
+                made[name].append(encoders[name])
+        for model in models:
+            inputs = {"preprocess": made["preprocess"], **{n: encoders[n] for n in needed[model]}}
+            fusion, _, loss = model.partition("+")
+            settings = self.settings("fuse", fusion=fusion, **({"loss": loss} if loss else {}))
+            made["fuse"].append(self._execute("fuse", inputs, settings))
 
     def _models(self, models: list[str]) -> list[str]:
-        unknown = [m for m in models if m not in MODELS]
-        if unknown:
-            raise UsageError(f"--models: {unknown[0]!r} is not a model", hint=f"known: {', '.join(MODELS)}")
+        for model in models:
+            fusion, plus, loss = model.partition("+")
+            if fusion not in MODELS:
+                raise UsageError(f"--models: {fusion!r} is not a model", hint=f"known: {', '.join(MODELS)}")
+            if plus and (loss not in LOSSES or fusion in WITHOUT_WEIGHTS):
+                rule = "trains no network" if fusion in WITHOUT_WEIGHTS else f"{loss!r} is not a loss"
+                raise UsageError(f"--models {model}: {rule}", hint=f"FUSION+LOSS, losses: {', '.join(LOSSES)}")
         if self.roots.get("cxr_root"):
             return models or list(RUN_MODELS)
         default = [m for m in RUN_MODELS if m in WITHOUT_FILMS]
         if not models:
             log.warning("no --cxr-root: only the models that read no films run (%s)", ", ".join(default))
-        if set(models) - set(WITHOUT_FILMS):
+        if {_fusion(m) for m in models} - set(WITHOUT_FILMS):
             raise UsageError(f"--models {','.join(models)} reads films; --cxr-root is not given")
         return models or default
 

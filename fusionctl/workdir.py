@@ -206,10 +206,32 @@ class Work:
         return sorted(p for p in self.root.glob("*/*") if p.suffix in (".partial", ".replaced"))
 
 
+def model_name(artifact: Artifact) -> str:
+    """Name of a trained model: its fusion, and its loss where that is not binary cross-entropy (`attention+focal`)."""
+    fusion, loss = artifact.setting("fusion"), artifact.setting("loss")
+    return str(fusion) if loss in (None, "bce") else f"{fusion}+{loss}"
+
+
 def model_names(artifacts: Sequence[Artifact]) -> list[str]:
-    """Names of models: each is called after its fusion; two of one fusion also after their artifacts."""
-    fusions = [str(artifact.setting("fusion")) for artifact in artifacts]
-    return [f if fusions.count(f) == 1 else f"{f} {a.id[:6]}" for f, a in zip(fusions, artifacts, strict=True)]
+    """One name a model; those that differ in nothing but the seed share theirs, others of one name add their id."""
+    names = [model_name(artifact) for artifact in artifacts]
+    kinds: dict[str, list[str]] = {}
+    for name, artifact in zip(names, artifacts, strict=True):
+        kind = _but_for_the_seed(artifact)
+        if kind not in kinds.setdefault(name, []):
+            kinds[name].append(kind)
+    first = {(n, _but_for_the_seed(a)): a.id[:6] for n, a in reversed(list(zip(names, artifacts, strict=True)))}
+    return [
+        name if len(kinds[name]) == 1 else f"{name} {first[name, _but_for_the_seed(artifact)]}"
+        for name, artifact in zip(names, artifacts, strict=True)
+    ]
+
+
+def _but_for_the_seed(artifact: Artifact) -> str:
+    """What a model was made with, without its seed and the encoders, which have seeds of their own."""
+    inputs = {n: ids for n, ids in artifact.manifest["inputs"].items() if not n.startswith("pretrain-")}
+    settings = {name: entry["value"] for name, entry in artifact.manifest["settings"].items()}
+    return json.dumps([settings, inputs], sort_keys=True)
 
 
 def artifact_id(identity: Mapping[str, Any]) -> str:

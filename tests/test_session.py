@@ -1,15 +1,20 @@
 """What a session hands to a stage: settings borrowed of other stages, and the encoders that a model needs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from toy import publish, write_preprocessed
 from typer.testing import CliRunner
 
+from fusionctl import resolve
 from fusionctl.cli import app
+from fusionctl.errors import InputError, UsageError
+from fusionctl.inventory import superseded
 from fusionctl.session import RUN_MODELS, Session
 from fusionctl.settings import Runtime
-from fusionctl.workdir import Work
+from fusionctl.stages import STAGES
+from fusionctl.workdir import Work, model_name, model_names
 
 SHORT = ("--epochs", 1, "--batch-size", 40, "--jobs", 1, "--device", "cpu")
 
@@ -57,3 +62,48 @@ def test_run_trains_the_papers_model_and_what_it_must_beat_unless_told(tmp_path)
     assert with_films._models([]) == list(RUN_MODELS) == ["attention", "ehr", "cxr", "trees"]
     assert with_films._models(["medfuse", "logistic-film"]) == ["medfuse", "logistic-film"]
     assert Session(work=Work(tmp_path), runtime=Runtime())._models([]) == ["ehr", "trees"]
+
+
+def test_seeds_train_a_group_that_evaluate_takes_whole(work):
+    fuse = ("fuse", "--work-dir", work.root, "--fusion", "ehr", *SHORT)
+    assert call("pretrain-ehr", "--work-dir", work.root, "--seeds", 2, "--seed", 3, *SHORT).exit_code == 0
+    assert sorted(a.manifest["seed"] for a in work.artifacts("pretrain-ehr")) == [3, 4]
+    # of encoders that differ in the seed alone a model takes that of its own seed; of seed 0 there is none
+    unclear = call(*fuse)
+    assert unclear.exit_code == 3 and "does not guess between them" in unclear.stderr
+    assert call(*fuse, "--seeds", 2, "--seed", 3).exit_code == 0
+    encoders = {a.id: a.manifest["seed"] for a in work.artifacts("pretrain-ehr")}
+    models = work.artifacts("fuse")
+    assert [encoders[a.manifest["inputs"]["pretrain-ehr"]] for a in models] == [a.manifest["seed"] for a in models]
+    stage = STAGES["evaluate"]
+    group = resolve.resolve(work, replace(stage, upstream=("preprocess", "fuse*")), stage.settings(), {}, [])["fuse"]
+    assert [a.manifest["seed"] for a in group] == [3, 4] and model_names(group) == ["ehr", "ehr"]
+    assert {model_name(a) for a in group} == {"ehr"}
+    assert not superseded(work)
+    assert call(*fuse, "--seed", 4, "--lr", 0.5).exit_code == 0
+    with pytest.raises(InputError, match="found 3 artifacts of fuse and does not guess"):
+        resolve.resolve(work, stage, stage.settings(), {}, ["ehr"])
+    assert call(*fuse, "--seeds", 0).exit_code == 2
+
+
+def test_a_models_loss_is_part_of_its_name(work):
+    fuse = ("fuse", "--work-dir", work.root, "--fusion", "ehr", "--from-scratch", *SHORT)
+    for loss in ("bce", "uncertainty"):
+        assert call(*fuse, "--loss", loss).exit_code == 0
+    stage = replace(STAGES["evaluate"], upstream=("preprocess", "fuse*"))
+    both = resolve.resolve(work, stage, stage.settings(), {}, [])["fuse"]
+    assert sorted(model_names(both)) == ["ehr", "ehr+uncertainty"]
+    one = resolve.resolve(work, stage, stage.settings(), {}, ["ehr+uncertainty"])["fuse"]
+    assert [a.setting("loss") for a in one] == ["uncertainty"]
+    with pytest.raises(InputError, match=r"model ehr\+focal, which is not there") as caught:
+        resolve.resolve(work, stage, stage.settings(), {}, ["ehr+focal"])
+    assert "fusionctl fuse --task mortality --fusion ehr --loss focal" in str(caught.value)
+
+
+def test_run_takes_models_with_their_loss(tmp_path):
+    session = Session(work=Work(tmp_path), runtime=Runtime(), roots={"cxr_root": tmp_path})
+    assert session._models(["attention", "attention+uncertainty"]) == ["attention", "attention+uncertainty"]
+    with pytest.raises(UsageError, match="'guess' is not a loss"):
+        session._models(["attention+guess"])
+    with pytest.raises(UsageError, match="trains no network"):
+        session._models(["trees+focal"])
