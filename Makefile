@@ -23,7 +23,7 @@ check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-$(VENV)/.installed: pyproject.toml setup.py fusionctl/data/_scan.c
+$(VENV)/.installed: pyproject.toml setup.py fusionctl/data/_scan.c fusionctl/_boot.c
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fusionctl needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'

@@ -1,23 +1,42 @@
 """Metrics of binary labels and their patient-level bootstrap, in numpy alone.
 
-Rows are sorted once per label and model. A resample is then only a weight per patient (how often it was drawn): it
-costs one gather and one cumulative sum, and all models are judged on the very same resamples.
-Letters: N rows (stays), K labels, M models, R resamples, Q patients.
+Rows are sorted once per label and model (ranking.py). A resample is then only a weight per patient (resampling.py), and
+all models are judged on the very same resamples (intervals.py).
+Letters: N rows (stays), K labels, M models, R resamples, Q patients, F metrics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from fusionctl import resampling
+from fusionctl.intervals import Bootstrap, mean_of_known
+from fusionctl.ranking import Floats, Ranked, rank, weighted, weighted_blocks
+
+__all__ = [
+    "METRICS",
+    "TUNED",
+    "Bootstrap",
+    "auprc",
+    "auroc",
+    "bootstrap",
+    "choose_threshold",
+    "f1",
+    "macro_f1",
+    "scores_of",
+]
+
 METRICS = ("auroc", "auprc", "macro_f1", "binary_f1")
-# Cells of one gathered (resamples, rows) block: it stays inside the processor's cache.
-BLOCK_CELLS = 1 << 17
+TUNED = ("macro_f1_tuned", "binary_f1_tuned")  # at a threshold chosen on validation
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> Any:
@@ -56,125 +75,36 @@ def scores_of(
     """
     labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     each = np.ones(len(labels)) if weights is None else np.asarray(weights)
-    ranked = rank(labels, scores, np.arange(len(labels)), threshold=threshold)
+    ranked = rank(labels, scores, np.arange(len(labels)), thresholds=[threshold])
     result = weighted(ranked, np.atleast_2d(each))
     return result[0] if each.ndim == 1 else result
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """One label of one model, sorted once: what resamples need. A run: equal scores with a positive among them."""
+def choose_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
+    """The threshold at which the F1 of the positive class is greatest.
 
-    columns: NDArray[np.intp]  # (n,) patient of each row with a known label, highest score first
-    positives: NDArray[np.intp]  # (p,) positions of the positive rows in that order
-    start: NDArray[np.intp]  # (g,) first position of each run
-    end: NDArray[np.intp]  # (g,) one past its last position
-    last: NDArray[np.intp]  # (g,) index into `positives` of its last positive
-    counts: Floats  # (Q, 4) by patient: true positive calls, positive calls, positive rows, known rows
-    complete: bool  # no score is missing
-
-
-def rank(labels: Floats, scores: Floats, patients: NDArray[np.intp], *, threshold: float) -> Ranked:
-    """Sort the rows of one label by falling score.
+    To be chosen on validation rows and used on test rows: chosen on the rows that it judges, the F1 would flatter. It
+    lies midway between the lowest score called positive and the next, so that it is nobody's probability.
 
     Args:
-        labels: (N,) 0, 1 or NaN.
-        scores: (N,) probabilities.
-        patients: (N,) 0..Q-1: the column of the weights that holds the row's.
-        threshold: a score at or above it is a positive call.
+        labels: (N,) 0, 1 or NaN (left out).
+        scores: (N,) probabilities; NaN (no prediction for the row) is left out.
+
+    Returns:
+        The threshold, of equally good ones the largest; half the lowest score where all are best called positive;
+        NaN with one class only.
     """
-    known = np.flatnonzero(~np.isnan(labels))
-    order = known[np.argsort(-scores[known], kind="stable")]
-    columns, falling, positive = patients[order], scores[order], labels[order] > 0
-    changes = np.flatnonzero(falling[1:] != falling[:-1]) + 1
-    bounds = np.concatenate([[0], changes, [len(order)]])
-    positives = np.flatnonzero(positive)
-    run = np.searchsorted(changes, positives, side="right")
-    last = np.flatnonzero(np.diff(run, append=-1))
-    called = falling >= threshold
-    facts = np.stack([called & positive, called, positive, np.ones_like(called)], axis=1).astype(np.float64)
-    counts = np.zeros((int(patients.max(initial=-1)) + 1, 4))
-    np.add.at(counts, columns, facts)
-    start, end = bounds[run[last]], bounds[run[last] + 1]
-    return Ranked(columns, positives, start, end, last, counts, not bool(np.isnan(falling).any()))
-
-
-def weighted(ranked: Ranked, weights: NDArray[Any]) -> Floats:
-    """METRICS (R, 4) of one sorted label under R weightings (R, Q) of the patients, integers or floats."""
-    result = np.full((len(weights), len(METRICS)), np.nan)
-    if not ranked.complete or not len(ranked.positives):
-        return result
-    step = max(1, BLOCK_CELLS // max(1, len(ranked.columns)))
-    for first in range(0, len(weights), step):
-        block = weights[first : first + step]
-        tallies = block.astype(np.float64) @ ranked.counts
-        _, _, positive, known = tallies.T
-        both = (positive > 0) & (known > positive)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            columns = (*_areas(ranked, block, positive, known), *_f1_scores(tallies))
-        result[first : first + step] = np.where(both[:, None], np.stack(columns, axis=1), np.nan)
-    return result
-
-
-def _areas(ranked: Ranked, weights: NDArray[Any], positive: Floats, known: Floats) -> tuple[Floats, Floats]:
-    """AUROC and average precision (R,) each, summed over the runs of equal scores that hold a positive."""
-    # Sums of integers are exact in their own type and twice as fast as in float64.
-    dtype = weights.dtype if np.issubdtype(weights.dtype, np.integer) else np.dtype(np.float64)
-    above = np.zeros((len(weights), len(ranked.columns) + 1), dtype=dtype)
-    gathered = np.take(weights.astype(dtype, copy=False), ranked.columns, axis=1, mode="clip")
-    np.cumsum(gathered, axis=1, out=above[:, 1:])
-    true = np.cumsum(gathered[:, ranked.positives], axis=1, dtype=dtype)[:, ranked.last].astype(np.float64)
-    gained = np.diff(true, axis=1, prepend=0.0)
-    before, after = above[:, ranked.start].astype(np.float64), above[:, ranked.end].astype(np.float64)
-    # False positives above a run and half of those inside it rank before its positives.
-    false_twice = before + after - 2.0 * true + gained
-    area = 1.0 - np.einsum("rg,rg->r", gained, false_twice) / (2.0 * positive * (known - positive))
-    # A run of weight 0 at the very top is 0/0; it gains nothing.
-    precision = np.divide(true, after, out=np.zeros_like(true), where=after > 0)
-    return area, np.einsum("rg,rg->r", gained, precision) / positive
-
-
-def _f1_scores(tallies: Floats) -> tuple[Floats, Floats]:
-    """Macro and binary F1 (R,) each from (R, 4) true positive calls, positive calls, positive rows, known rows."""
-    true, called, positive, known = tallies.T
-    binary = 2.0 * true / (called + positive)
-    rejected, negative = known - called, known - positive
-    return (binary + 2.0 * (negative - called + true) / (rejected + negative)) / 2.0, binary
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """Metrics of M models on the data and on R resamples of its patients.
-
-    values: (M, K + 1, 4); the last of the K + 1 is the mean over the labels that have both classes.
-    draws: (R, M, K + 1, 4); a mean is that of the resample's own labels, so that its interval is one of the mean.
-    """
-
-    values: Floats
-    draws: Floats
-
-    def interval(self, model: int, label: int = -1) -> dict[str, dict[str, float]]:
-        """`{metric: {value, low, high}}`: 95 % percentile interval; `label` -1 is the mean over labels."""
-        return _summary(self.values[model, label], self.draws[:, model, label])
-
-    def difference(self, model: int, reference: int, label: int = -1) -> dict[str, dict[str, float]]:
-        """`{metric: {value, low, high, p}}` of `model` minus `reference`, paired: both on the same resamples.
-
-        p is two-sided: twice the smaller share of resamples at or beyond 0, each counted with one more, so never 0.
-        """
-        values = self.values[model, label] - self.values[reference, label]
-        draws = self.draws[:, model, label] - self.draws[:, reference, label]
-        summary = _summary(values, draws)
-        for metric, column in zip(METRICS, draws.T, strict=True):
-            column = column[~np.isnan(column)]
-            tail = min(np.count_nonzero(column <= 0), np.count_nonzero(column >= 0))
-            p = min(1.0, 2.0 * (1 + tail) / (1 + len(column)))
-            summary[metric]["p"] = p if len(column) else float("nan")
-        return summary
-
-    def undefined(self, model: int, label: int) -> int:
-        """Number of resamples without a value because one class was not drawn."""
-        return int(np.isnan(self.draws[:, model, label, 0]).sum())
+    labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    known = ~(np.isnan(labels) | np.isnan(scores))
+    truth, given = labels[known] > 0, scores[known]
+    if truth.all() or not truth.any():
+        return float("nan")
+    order = np.argsort(-given, kind="stable")
+    last = np.flatnonzero(np.diff(given[order], append=-np.inf))
+    best = int(np.argmax(2.0 * np.cumsum(truth[order])[last] / (last + 1.0 + truth.sum())))
+    lowest, following = (float(score) for score in np.append(given[order][last], 0.0)[best : best + 2])
+    middle = (lowest + following) / 2
+    return middle if middle > following else lowest  # neighbours among floating-point numbers have no middle
 
 
 def bootstrap(
@@ -185,7 +115,9 @@ def bootstrap(
     resamples: int = 1000,
     seed: int | tuple[int, ...] = 0,
     threshold: float = 0.5,
+    tuned: ArrayLike | None = None,
     progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
 ) -> Bootstrap:
     """Evaluate models on the data and on resamples of its patients.
 
@@ -196,7 +128,10 @@ def bootstrap(
         resamples: number of resamples R; 0 gives values without intervals.
         seed: the same seed, patients and R give the same resamples, whatever the models.
         threshold: a probability at or above it is a positive call.
+        tuned: (M, K) a threshold for each model and label, chosen on other rows (`choose_threshold`); NaN for none.
+            With it the TUNED metrics follow the METRICS.
         progress: called with (done, total) after each label of each model.
+        threads: labels judged at a time; None: as many as this process has processors. Changes no result.
 
     Returns:
         The values and draws; NaN where a class is missing, never an exception.
@@ -204,43 +139,59 @@ def bootstrap(
     labels, stack = np.asarray(labels, dtype=np.float64), np.asarray(probabilities, dtype=np.float64)
     stack = stack[None] if stack.ndim == 2 else stack
     people, columns = np.unique(np.asarray(patients), return_inverse=True)
-    weights = np.concatenate([np.ones((1, len(people)), np.int32), _draw_patients(len(people), resamples, seed)])
-    models, n_labels = len(stack), labels.shape[1]
-    scores = np.empty((len(weights), models, n_labels + 1, len(METRICS)))
-    for model in range(models):
-        for label in range(n_labels):
-            ranked = rank(labels[:, label], stack[model, :, label], columns, threshold=threshold)
-            scores[:, model, label] = weighted(ranked, weights)
-            if progress:
-                progress(model * n_labels + label + 1, models * n_labels)
-    scores[:, :, -1] = _mean(scores[:, :, :-1], axis=2)
-    # A model without a prediction for some label has no mean: a mean over other labels would not be comparable.
-    scores[:, (np.isnan(stack) & ~np.isnan(labels)).any(axis=(1, 2)), -1] = np.nan
+    fixed = np.full((1, len(stack), labels.shape[1]), threshold)
+    limits = fixed if tuned is None else np.concatenate([fixed, np.asarray(tuned, dtype=np.float64)[None]])
+    comparable = _comparable(labels, stack, limits)
+
+    def evaluate(judge: Callable[[Ranked], Floats], report: Callable[[int, int], None] | None) -> Floats:
+        """(weightings, M, K + 1, F) from what `judge` makes of each label of each model."""
+        jobs = [(model, label) for model in range(len(stack)) for label in range(labels.shape[1])]
+
+        def one(job: tuple[int, int]) -> Floats:
+            model, label = job
+            limit = limits[:, model, label].tolist()
+            return judge(rank(labels[:, label], stack[model, :, label], columns, thresholds=limit))
+
+        each = []
+        for done, scores in enumerate(_in_threads(one, jobs, threads), 1):
+            each.append(scores)
+            if report:
+                report(done, len(jobs))
+        scores = np.stack(each, axis=1).reshape(-1, len(stack), labels.shape[1], 2 + 2 * len(limits))
+        mean = np.where(comparable, mean_of_known(scores, axis=2), np.nan)
+        return np.concatenate([scores, mean[:, :, None]], axis=2)
+
+    blocks = resampling.resample(len(people), resamples, seed)
+    scores = evaluate(lambda ranked: weighted_blocks(ranked, blocks)[: resamples + 1], progress)
+
+    @cache
+    def left_out() -> Floats:
+        return evaluate(lambda ranked: _without_each(ranked, len(people)), None)
+
     # A label with one class in the data has no value, hence no interval either.
-    return Bootstrap(scores[0], np.where(np.isnan(scores[0]), np.nan, scores[1:]))
+    draws = np.where(np.isnan(scores[0]), np.nan, scores[1:])
+    return Bootstrap(scores[0], draws, METRICS if tuned is None else METRICS + TUNED, left_out)
 
 
-def _draw_patients(n: int, resamples: int, seed: int | tuple[int, ...]) -> NDArray[np.int32]:
-    """(R, n) how often each of n patients is drawn in each resample of n, with replacement."""
-    rng = np.random.default_rng(seed)
-    drawn = np.empty((resamples, n), dtype=np.int32)
-    for row in drawn:
-        row[:] = np.bincount(rng.integers(0, n, n), minlength=n) if n else 0
-    return drawn
+def _comparable(labels: Floats, stack: Floats, limits: Floats) -> NDArray[np.bool_]:
+    """(M, F) whether a model's mean is over the same labels as the other models': a mean over others says nothing."""
+    missing = np.asarray((np.isnan(stack) & ~np.isnan(labels)).any(axis=(1, 2)))
+    lacking = np.isnan(limits) & ~np.isnan(limits).all(axis=1, keepdims=True)  # (C - 1, M, K)
+    undecided = np.repeat(lacking.any(axis=2).T, 2, axis=1)
+    return ~np.concatenate([missing[:, None], missing[:, None], missing[:, None] | undecided], axis=1)
 
 
-def _summary(values: Floats, draws: Floats) -> dict[str, dict[str, float]]:
-    """`{metric: {value, low, high}}` from (4,) values and (R, 4) draws."""
-    summary = {}
-    for metric, value, column in zip(METRICS, values, draws.T, strict=True):
-        column = column[~np.isnan(column)]
-        low, high = np.percentile(column, [2.5, 97.5]) if len(column) else (np.nan, np.nan)
-        summary[metric] = {"value": float(value), "low": float(low), "high": float(high)}
-    return summary
+def _without_each(ranked: Ranked, n_patients: int) -> Floats:
+    """(Q, F) the metrics of one label without each of the patients."""
+    parts = [weighted_blocks(ranked, blocks) for blocks in resampling.leave_one_out(n_patients)]
+    return np.concatenate(parts)[:n_patients] if parts else np.empty((0, 2 * len(ranked.cuts)))
 
 
-def _mean(values: Floats, *, axis: int) -> Floats:
-    """Mean of what is not NaN; NaN, without a warning, where nothing is left."""
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis))
+def _in_threads(one: Callable[[_Job], _Result], jobs: Iterable[_Job], threads: int | None) -> Iterator[_Result]:
+    """The results in the order of the jobs. Sorting and sums release the interpreter, so that threads help."""
+    n = threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    if n == 1:
+        yield from map(one, jobs)
+    else:
+        with ThreadPoolExecutor(n) as pool:
+            yield from pool.map(one, jobs)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from fusionctl.metrics import METRICS, auprc, auroc, bootstrap, f1, macro_f1, scores_of
+from fusionctl.intervals import limits
+from fusionctl.metrics import METRICS, TUNED, auprc, auroc, bootstrap, choose_threshold, f1, macro_f1, scores_of
 
 
 def sample(seed, n=300, levels=None, prevalence=0.3):
@@ -166,10 +167,108 @@ def test_models_share_resamples_and_the_paired_difference():
     assert lower["high"] - lower["low"] < 0.5 * (alone["high"] - alone["low"])
 
 
-def test_block_size_changes_nothing(monkeypatch):
-    labels, scores = sample(14)
-    whole = bootstrap(labels[:, None], scores[:, None], np.arange(300), resamples=30, seed=(1, 2))
-    monkeypatch.setattr("fusionctl.metrics.BLOCK_CELLS", 700)
-    pieces = bootstrap(labels[:, None], scores[:, None], np.arange(300), resamples=30, seed=(1, 2))
-    np.testing.assert_allclose(whole.draws, pieces.draws, rtol=0, atol=1e-14)  # sums of floats in another order
-    assert whole.draws.shape == (30, 1, 2, len(METRICS))
+def test_tuned_thresholds_add_two_metrics():
+    pairs = [sample(seed) for seed in (30, 31)]
+    labels, scores = (np.stack(columns, axis=1) for columns in zip(*pairs, strict=True))
+    chosen = np.array([[0.3, 0.7]])
+    plain = bootstrap(labels, scores, np.arange(300), resamples=20)
+    result = bootstrap(labels, scores, np.arange(300), resamples=20, tuned=chosen)
+    assert result.metrics == METRICS + TUNED and plain.metrics == METRICS
+    np.testing.assert_array_equal(result.draws[..., :4], plain.draws)
+    for k in range(2):
+        want = [f(labels[:, k], scores[:, k], threshold=chosen[0, k]) for f in (macro_f1, f1)]
+        np.testing.assert_allclose(result.values[0, k, 4:], want, atol=1e-12)
+    assert set(result.interval(0)) == {*METRICS, *TUNED}
+    assert result.interval(0)["binary_f1_tuned"]["value"] == pytest.approx(result.values[0, :2, 5].mean())
+
+
+def test_a_label_without_a_threshold_has_no_tuned_metric_and_the_mean_stays_comparable():
+    pairs = [sample(seed) for seed in (30, 31)]
+    labels, scores = (np.stack(columns, axis=1) for columns in zip(*pairs, strict=True))
+    chosen = np.array([[np.nan, 0.4], [np.nan, 0.5], [0.4, 0.4]])
+    both = bootstrap(labels, np.stack([scores] * 2), np.arange(300), resamples=9, tuned=chosen[:2])
+    assert np.isnan(both.values[:, 0, 4:]).all() and not np.isnan(both.values[:, 0, :4]).any()
+    np.testing.assert_allclose(both.values[:, -1, 4:], both.values[:, 1, 4:])
+    three = bootstrap(labels, np.stack([scores] * 3), np.arange(300), resamples=9, tuned=chosen)
+    # The third has a threshold for both labels: means over one label are not set beside its.
+    assert np.isnan(three.values[:2, -1, 4:]).all() and not np.isnan(three.values[2, -1, 4:]).any()
+    assert not np.isnan(three.values[:, -1, :4]).any()
+
+
+@pytest.mark.parametrize("levels", [None, 8])
+def test_the_chosen_threshold_has_the_greatest_f1(levels):
+    labels, scores = sample(16, levels=levels)
+    chosen = choose_threshold(labels, scores)
+    by_score = {t: f1(labels, scores, threshold=t) for t in np.unique(scores)}
+    assert chosen not in by_score  # nobody's probability
+    assert f1(labels, scores, threshold=chosen) == pytest.approx(max(by_score.values()), abs=1e-12)
+
+
+def test_of_equally_good_thresholds_the_largest_is_chosen():
+    assert choose_threshold([1, 0, 0, 1], [0.9, 0.6, 0.5, 0.4]) == 0.75  # F1 of 2/3 up to 0.9 and up to 0.4
+    assert choose_threshold([1, np.nan, 0, 1], [0.9, 0.8, 0.1, np.nan]) == 0.5
+
+
+def test_a_threshold_below_all_scores_and_between_neighbours():
+    assert choose_threshold([1, 0, 1], [0.9, 0.6, 0.5]) == 0.25  # all are called
+    above = np.nextafter(0.5, 1)
+    assert choose_threshold([1, 0], [above, 0.5]) == above and choose_threshold([1, 0], [0.5, 0.0]) == 0.25
+    assert choose_threshold([1, 0, 1], [0.9, 0.5, 0.0]) == 0.0
+
+
+def test_no_threshold_with_one_class():
+    for labels in ([0, 0], [1, 1], [np.nan, 1], []):
+        assert np.isnan(choose_threshold(labels, np.linspace(0, 1, len(labels))))
+    assert np.isnan(choose_threshold([0, 1], [0.5, np.nan]))
+
+
+def test_threads_change_nothing_and_progress_comes_in_order():
+    pairs = [sample(seed) for seed in range(5)]
+    labels, scores = (np.stack(columns, axis=1) for columns in zip(*pairs, strict=True))
+    seen = []
+    one, three = (
+        bootstrap(
+            labels,
+            scores,
+            np.arange(300),
+            resamples=70,
+            threads=n,
+            progress=lambda done, total: seen.append((done, total)),
+        )
+        for n in (1, 3)
+    )
+    np.testing.assert_array_equal(one.draws, three.draws)
+    assert seen == [(done, 5) for done in range(1, 6)] * 2
+
+
+def test_left_out_is_every_patient_in_turn():
+    labels, scores = sample(17, n=90, levels=9)
+    other = np.where(np.arange(90) < 40, np.nan, labels)
+    patients = np.random.default_rng(1).permutation(np.arange(90) % 70)
+    stack = np.stack([scores, scores**2])[..., None].repeat(2, axis=2)
+    result = bootstrap(np.stack([labels, other], axis=1), stack, patients, resamples=5, tuned=np.full((2, 2), 0.6))
+    left_out = result.left_out()
+    assert left_out.shape == (70, 2, 3, 6)
+    for patient in (0, 33, 69):
+        rest = patients != patient
+        without = bootstrap(
+            np.stack([labels, other], axis=1)[rest],
+            stack[:, rest],
+            patients[rest],
+            resamples=0,
+            tuned=np.full((2, 2), 0.6),
+        )
+        np.testing.assert_allclose(left_out[patient], without.values, atol=1e-12)
+
+
+def test_bca_of_the_mean_over_labels_uses_the_jackknife_of_the_mean():
+    pairs = [sample(seed, n=80) for seed in (40, 41)]
+    labels, scores = (np.stack(columns, axis=1) for columns in zip(*pairs, strict=True))
+    result = bootstrap(labels, scores, np.arange(80), resamples=500)
+    got = result.interval(0, method="bca")["auprc"]
+    jackknife = [
+        np.mean([auprc(np.delete(labels[:, k], i), np.delete(scores[:, k], i)) for k in range(2)]) for i in range(80)
+    ]
+    want = limits(result.values[0, -1, 1], result.draws[:, 0, -1, 1], np.array(jackknife))
+    assert (got["low"], got["high"]) == pytest.approx(want, abs=1e-9)
+    assert got["value"] == result.interval(0)["auprc"]["value"] and got["low"] != result.interval(0)["auprc"]["low"]
