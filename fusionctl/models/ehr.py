@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fusionctl.data.batch import N_COLUMNS, N_VALUE_COLUMNS
 from fusionctl.models.ehr_decay import Decay, time_since_seen
+from fusionctl.models.ehr_summary import Summary
 from fusionctl.models.ehr_transformer import Transformer
 
 Arch = Literal["lstm", "transformer", "decay"]
@@ -35,8 +36,9 @@ class EhrEncoder(nn.Module):
         n_running: so many of the first columns also come in as their mean, minimum and maximum up to each step. 0 is
             the paper's input. An LSTM can learn these summaries, but not from a few thousand stays.
         since_seen: the time since each variable was last seen comes in too (paper: no).
-        input_dropout: share of the input columns that is hidden from a stay in training, at all its steps. The times
-            since a variable was seen, by which `decay` decays, are those of all its measurements.
+        summary: a linear map of summaries of the whole stay is added to the features (see `Summary`; paper: no).
+        input_dropout: share of the input columns (and of the summaries) that is hidden from a stay in training, at all
+            its steps. The times since a variable was seen, by which `decay` decays, are those of all its measurements.
         step_hours: hours from one row to the next (paper: 2). The LSTM does not ask.
 
     Attributes:
@@ -60,6 +62,7 @@ class EhrEncoder(nn.Module):
         pool: Pool = "last",
         n_running: int = 0,
         since_seen: bool = False,
+        summary: bool = False,
         input_dropout: float = 0.0,
         step_hours: float = 2.0,
     ) -> None:
@@ -67,8 +70,10 @@ class EhrEncoder(nn.Module):
         for name, value, choices in (("arch", arch, get_args(Arch)), ("pool", pool, get_args(Pool))):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
-        if n_inputs != N_COLUMNS and (since_seen or arch == "decay"):
-            raise ValueError(f"since_seen and arch decay need the {N_COLUMNS} columns of a batch; got {n_inputs}")
+        if n_inputs != N_COLUMNS and (since_seen or summary or arch == "decay"):
+            raise ValueError(
+                f"since_seen, summary and arch decay need the {N_COLUMNS} columns of a batch; got {n_inputs}"
+            )
         self.config: dict[str, Any] = {
             "n_inputs": n_inputs,
             "n_outputs": n_outputs,
@@ -80,6 +85,7 @@ class EhrEncoder(nn.Module):
             "pool": pool,
             "n_running": n_running,
             "since_seen": since_seen,
+            "summary": summary,
             "input_dropout": input_dropout,
             "step_hours": step_hours,
         }
@@ -90,6 +96,7 @@ class EhrEncoder(nn.Module):
         self.trunk = TRUNKS[arch](n_columns, self.config)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden, n_outputs)
+        self.summary = Summary(hidden, input_dropout=input_dropout) if summary else None
         if pool == "attention":
             self.score = nn.Linear(hidden, 1, bias=False)  # a constant would change no weight
         self.register_load_state_dict_pre_hook(_name_as_now)  # type: ignore[no-untyped-call]
@@ -115,7 +122,10 @@ class EhrEncoder(nn.Module):
 
     def features(self, series: Tensor, lengths: Tensor) -> Tensor:
         """Encode stays: (B, dim); arguments as for `steps`."""
-        return torch.as_tensor(self.dropout(self._pooled(self.steps(series, lengths), lengths)))
+        pooled = self._pooled(self.steps(series, lengths), lengths)
+        if self.summary is not None:
+            pooled = pooled + self.summary(series, lengths)
+        return torch.as_tensor(self.dropout(pooled))
 
     def forward(self, series: Tensor, lengths: Tensor) -> Tensor:
         """Logits (B, n_outputs); arguments as for `steps`."""

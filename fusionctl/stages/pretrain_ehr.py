@@ -38,6 +38,7 @@ def run(draft: Draft, settings: PretrainEhrSettings, inputs: Mapping[str, Any], 
         pool=settings.pool,
         n_running=N_VALUE_COLUMNS if settings.running else 0,
         since_seen=settings.since_seen,
+        summary=settings.summary,
         input_dropout=settings.input_dropout,
         step_hours=inputs["preprocess"].setting("timestep") or 2.0,
     )
