@@ -42,7 +42,7 @@ app = typer.Typer(
 
 DEMO_STAYS = 1500  # enough for a network to learn something in a few minutes on two cores
 SEEDS = parameter("seeds", int, "train this many times, with seeds from --seed on (default: 1)")
-SETTINGS = {name: stage.settings for name, stage in STAGES.items()}
+SETTINGS = {name: stage.settings for name, stage in STAGES.items() if not stage.hidden}
 
 
 def _session(values: dict[str, Any], flags: dict[str, dict[str, Any]]) -> Session:
@@ -206,8 +206,8 @@ def _root(
 
 
 def _add_commands() -> None:
-    for stage in STAGES.values():
-        _add_stage(stage)
+    for name in SETTINGS:
+        _add_stage(STAGES[name])
     both = tuple(ROOT_HELP)
     run = [
         parameter("task", Task, "the outcome to predict (default: mortality)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fusionctl import pipeline
-from fusionctl.stages import STAGES
+from fusionctl.stages import STAGES, Stage
 from fusionctl.workdir import Artifact, Work, model_name
 
 # Settings that make artifacts of one stage stand beside each other: with equal ones the newer replaces the older.
@@ -16,6 +16,9 @@ def status_rows(work: Work) -> list[dict[str, Any]]:
     """One record an artifact: stage, id, time, what it is, rows, size, and why it is stale (None: it is not)."""
     rows = []
     for stage in STAGES.values():
+        if stage.hidden:
+            rows += _summed_up(work, stage)
+            continue
         for artifact in work.artifacts(stage.name):
             manifest = artifact.manifest
             rows.append(
@@ -31,6 +34,25 @@ def status_rows(work: Work) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _summed_up(work: Work, stage: Stage) -> list[dict[str, Any]]:
+    """One record of all artifacts of a stage that makes many."""
+    artifacts = work.artifacts(stage.name)
+    stale = [a for a in artifacts if pipeline.staleness(work, a, stage)]
+    tasks = dict.fromkeys(str(artifact.setting("task")) for artifact in artifacts)
+    sensitivities = [artifact.manifest["sensitivity"] for artifact in artifacts]
+    record = {
+        "stage": stage.name,
+        "id": f"{len(artifacts)} of them",
+        "created": max((a.manifest["created"] for a in artifacts), default=""),
+        "what": ", ".join(tasks),
+        "inputs": {},
+        "bytes": sum(f["size"] for a in artifacts for f in a.manifest["files"].values()),
+        "sensitivity": max(sensitivities, key=pipeline.SENSITIVITIES.index, default=""),
+        "stale": f"{len(stale)} of them" if stale else None,
+    }
+    return [record] if artifacts else []
 
 
 def superseded(work: Work) -> list[Artifact]:

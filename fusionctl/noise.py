@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fusionctl.corruption import Corruption
 from fusionctl.errors import InputError, UsageError
 
 KINDS = ("additive", "zero-mean", "replace")
@@ -99,7 +100,7 @@ def estimate(
     return NoiseStats(Moments.of(values[rows]), np.asarray(continuous, dtype=bool), pixels)
 
 
-class Noise:
+class Noise(Corruption):
     """Corrupts the inputs of stays at one level; the same stay always in the same way.
 
     Args:
@@ -114,16 +115,21 @@ class Noise:
         UsageError: an argument breaks its rule.
     """
 
+    name = "noise"
+
     def __init__(self, stats: NoiseStats, *, level: float, kind: str, modality: str, seed: int) -> None:
-        if not 0 <= level <= 1:
-            raise UsageError(f"noise level must be a share from 0 to 1; got {level}")
+        super().__init__(level=level, seed=seed)
         if kind not in KINDS:
             raise UsageError(f"--kind must be one of {', '.join(KINDS)}; got {kind!r}")
         if modality not in MODALITIES:
             raise UsageError(f"--modality must be one of {', '.join(MODALITIES)}; got {modality!r}")
-        self.stats, self.level, self.kind, self.modality, self.seed = stats, level, kind, modality, seed
+        self.stats, self.kind, self.modality = stats, kind, modality
 
-    def series(self, values: npt.NDArray[np.float32], stay_id: int) -> npt.NDArray[np.float32]:
+    def series(self, values: Any, observed: Any, stay_id: int) -> tuple[Any, Any]:
+        """The noisy values, and the masks as they are; see `noisy`."""
+        return self.noisy(values, stay_id), observed
+
+    def noisy(self, values: npt.NDArray[np.float32], stay_id: int) -> npt.NDArray[np.float32]:
         """Corrupt all continuous variables at round(level * T) of a stay's T time steps.
 
         Args:
@@ -135,7 +141,7 @@ class Noise:
         """
         if self.modality == "cxr" or self.level == 0:
             return values
-        rng = self._generator(_SERIES, stay_id)
+        rng = self._drawn(_SERIES, stay_id)
         steps = _choose_positions(rng, len(values), self.level)
         draws = rng.standard_normal((len(steps), values.shape[1]))
         columns = np.flatnonzero(self.stats.continuous)
@@ -157,7 +163,7 @@ class Noise:
         """
         if self.modality == "ehr" or self.level == 0 or self.stats.film is None:
             return film
-        rng = self._generator(_FILM, stay_id, number)
+        rng = self._drawn(_FILM, stay_id, number)
         pixels = _choose_positions(rng, film.size, self.level)
         result = film.flatten()
         noisy = self._apply(result[pixels].astype(np.float64), rng.standard_normal(len(pixels)), self.stats.film)
@@ -169,7 +175,7 @@ class Noise:
         noisy = gaussian if self.kind == "replace" else x + gaussian
         return np.clip(noisy, moments.low, moments.high)
 
-    def _generator(self, stream: int, stay_id: int, number: int = 0) -> np.random.Generator:
+    def _drawn(self, stream: int, stay_id: int, number: int = 0) -> np.random.Generator:
         key = [self.seed, int(stay_id), round(self.level * 1_000_000), stream]
         key += [int(number)] * (number > 0)  # a stay's first film draws the same whether it has one film or several
         return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))

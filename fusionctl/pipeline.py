@@ -11,6 +11,7 @@ import platform
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -49,9 +50,9 @@ def execute(work: Work, plan: Plan, *, force: bool = False, dry_run: bool = Fals
             f"{name} does not train, so {where.size} processes cannot share it",
             hint=f"run fusionctl {name} in one process; torchrun or srun is for pretrain-ehr, pretrain-cxr and fuse",
         )
-    existing = work.get(name, plan.id)
+    existing, say = work.get(name, plan.id), _say(plan)
     if existing and not force:
-        log.info("%s: up to date (%s)", name, plan.id)
+        say("%s: up to date (%s)", name, plan.id)
         return existing
     reason = "--force" if existing else why(work, plan)
     if dry_run:
@@ -63,10 +64,10 @@ def execute(work: Work, plan: Plan, *, force: bool = False, dry_run: bool = Fals
     with work.lock(name, plan.id):
         existing = work.get(name, plan.id)
         if existing and not force:
-            log.info("%s: up to date (%s): another run has just made it", name, plan.id)
+            say("%s: up to date (%s): another run has just made it", name, plan.id)
             return existing
         work.check_no_shard(name, plan.id)
-        log.info("%s: running (%s): %s", name, plan.id, reason)
+        say("%s: running (%s): %s", name, plan.id, reason)
         return _run(work, plan, resume=plan.stage.keeps_draft and not force)
 
 
@@ -99,11 +100,19 @@ def execute_shard(work: Work, plan: Plan, shard: tuple[int, int], *, dry_run: bo
     log.info("%s: share %d of %d done; after all shares run: fusionctl %s", name, i, n, name)
 
 
+def _say(plan: Plan) -> Callable[..., None]:
+    """How a run is logged: of a hidden stage, which runs many times, as a detail."""
+    return log.debug if plan.stage.hidden else log.info
+
+
 def _verify(plan: Plan) -> None:
+    """Verify all inputs; where the process keeps what it has opened, each once: a data set may be tens of GB."""
+    kept = {} if plan.runtime.kept is None else plan.runtime.kept
+    verified = kept.setdefault("verified", set())
     for entry in plan.inputs.values():
         for artifact in entry if isinstance(entry, list) else [entry]:
-            if artifact is not None:
-                artifact.verify()
+            if artifact is not None and artifact.path not in verified:
+                verified.add(artifact.verify().path)
 
 
 def _run(work: Work, plan: Plan, *, resume: bool) -> Artifact:
@@ -127,7 +136,7 @@ def _run(work: Work, plan: Plan, *, resume: bool) -> Artifact:
         ):  # a checkpoint or a decoded film is not thrown away
             shutil.rmtree(draft.path, ignore_errors=True)
         raise _explained(error, plan.stage.name) from error
-    log.info("%s: done in %.1f s -> %s", plan.stage.name, manifest["duration_s"], artifact.path)
+    _say(plan)("%s: done in %.1f s -> %s", plan.stage.name, manifest["duration_s"], artifact.path)
     return artifact
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from fusionctl.fingerprint import fingerprint
 from fusionctl.resolve import Inputs, describe
 from fusionctl.settings import Runtime
-from fusionctl.stages import ROOT_PATTERNS, Stage
+from fusionctl.stages import HIDDEN, ROOT_PATTERNS, Stage
 from fusionctl.workdir import Artifact, Work, artifact_id
 
 
@@ -82,7 +82,7 @@ def why(work: Work, plan: Plan) -> str:
     others = work.artifacts(plan.stage.name)
     if not others:
         return "no artifact yet"
-    inputs = {name: ids for name, ids in plan.input_ids.items() if name not in plan.stage.content_of}
+    inputs = {name: ids for name, ids in plan.input_ids.items() if name not in (*plan.stage.content_of, *HIDDEN)}
     wanted = {**plan.identity["settings"], **inputs, **plan.identity["raw"]}
     wanted |= {"seed": plan.identity["seed"], "schema version": plan.stage.schema_version}
     by_artifact = [(_changes(_compared(other, plan.stage), wanted), other) for other in reversed(others)]

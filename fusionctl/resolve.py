@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fusionctl.errors import InputError
-from fusionctl.stages import STAGES, WITHOUT_WEIGHTS, Stage, encoders_of
+from fusionctl.stages import HIDDEN, STAGES, WITHOUT_WEIGHTS, Stage, encoders_of
 from fusionctl.workdir import Artifact, Work, model_name
 
 Inputs = dict[str, Any]
@@ -102,8 +102,8 @@ def _add_ancestors(work: Work, artifact: Artifact | None, chosen: Inputs, kinds:
     if artifact is None:
         return
     for name, ids in artifact.manifest["inputs"].items():
-        if name in STAGES[artifact.stage].content_of:
-            continue  # any artifact with that content would have done
+        if name in STAGES[artifact.stage].content_of or name in HIDDEN:
+            continue  # any artifact with that content would have done; a sweep's cells are made from what it reads too
         for ancestor in [work.find(name, i) for i in ([ids] if isinstance(ids, str) else ids)]:
             if kinds.get(name, "") in ("*", "+"):
                 known = chosen.setdefault(name, [])
@@ -218,4 +218,5 @@ def describe(artifact: Artifact) -> dict[str, Any]:
     raw = {name: entry["digest"] for name, entry in manifest.get("raw", {}).items()}
     values = {name: entry["value"] for name, entry in manifest["settings"].items()}
     extra = {"seed": manifest["seed"], "schema version": manifest["schema_version"]}
-    return {**values, **extra, **manifest["inputs"], **raw}
+    inputs = {name: ids for name, ids in manifest["inputs"].items() if name not in HIDDEN}
+    return {**values, **extra, **inputs, **raw}

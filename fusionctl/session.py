@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from fusionctl import pipeline, resolve
+from fusionctl import pipeline, resolve, sweep
 from fusionctl.config import Sourced, collect
 from fusionctl.errors import InputError, UsageError
 from fusionctl.settings import Fusion, Loss, Runtime, encoder_settings
@@ -21,6 +21,7 @@ log = logging.getLogger("fusionctl")
 MODELS: tuple[str, ...] = get_args(Fusion)
 RUN_MODELS = ("attention", "ehr", "cxr", "trees")  # of `run` unless told: the paper's model and what it must beat
 LOSSES: tuple[str, ...] = get_args(Loss)
+NOISE = ("train_noise", "noise_kind", "noise_modality")  # settings of `fuse`
 WITHOUT_FILMS = tuple(m for m in MODELS if "pretrain-cxr" not in encoders_of(m))
 
 
@@ -54,6 +55,9 @@ class Session:
         sourced = collect(stage, STAGES[stage].settings, flags=flags, config=self.config, preset=self.preset)
         if stage == "fuse" and sourced["from_scratch"]["value"]:
             sourced |= self._encoder_settings(sourced["fusion"]["value"])
+        if stage == "fuse" and not sourced["train_noise"]["value"]:
+            # Without noise nothing is said of it: a model made before there was a choice is the same model.
+            sourced = {name: entry for name, entry in sourced.items() if name not in NOISE}
         return sourced
 
     def _encoder_settings(self, fusion: str) -> Sourced:
@@ -89,6 +93,8 @@ class Session:
             inputs = self._preprocess_inputs(values, pins)
         else:
             inputs = resolve.resolve(self.work, stage, values, pins, models, seed=self.runtime.seed)
+        if name == "robustness":
+            return self._sweep(inputs, shard=shard)
         if shard:
             pipeline.execute_shard(self.work, self._plan(name, inputs, sourced), shard, dry_run=self.dry_run)
             return None
@@ -151,7 +157,7 @@ class Session:
         made["evaluate"] = self._execute("evaluate", self._inputs("evaluate", made), self.settings("evaluate"))
         networks = [a for m, a in zip(chosen, made["fuse"], strict=False) if _fusion(m) not in WITHOUT_WEIGHTS]
         inputs = {"preprocess": made["preprocess"], "fuse": networks}
-        made["robustness"] = self._execute("robustness", inputs, self.settings("robustness")) if networks else None
+        made["robustness"] = self._sweep(inputs) if networks else None
         return self._execute("report", self._inputs("report", made), self.settings("report"))
 
     def _train(self, models: list[str], made: dict[str, Any]) -> None:
@@ -199,6 +205,10 @@ class Session:
         planned = self._plan(name, inputs, sourced)
         force = self.force if force is None else force
         return pipeline.execute(self.work, planned, force=force, dry_run=self.dry_run)
+
+    def _sweep(self, inputs: resolve.Inputs, shard: tuple[int, int] | None = None) -> Artifact | None:
+        options: dict[str, Any] = {"shard": shard, "force": self.force, "dry_run": self.dry_run}
+        return sweep.run(self.work, self.runtime, self.settings("robustness"), inputs, **options)
 
     def _plan(self, name: str, inputs: resolve.Inputs, sourced: Sourced) -> pipeline.Plan:
         roots = {**self._recorded_roots(inputs), **{n: p for n, p in self.roots.items() if p}}

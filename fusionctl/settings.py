@@ -42,6 +42,7 @@ Loss = Literal["bce", "uncertainty", "uncertainty-reference", "focal", "balanced
 CxrArch = Literal["resnet34", "resnet18", "resnet50", "densenet121", "vit_b_16"]
 NoiseKind = Literal["additive", "zero-mean", "replace"]
 Modality = Literal["both", "ehr", "cxr"]
+Corruption = Literal["noise", "film-missing", "film-stale", "variables", "gap", "blur", "jpeg", "contrast", "units"]
 Preset = Literal["paper", "small", "demo"]
 
 
@@ -146,6 +147,7 @@ class PretrainEhrSettings(TrainingSettings):
     )
     running: bool = option(False, "also read the mean, minimum and maximum of every value up to each step (paper: no)")
     since_seen: bool = option(False, "also read the time since each variable was last seen (paper: no)")
+    summary: bool = option(False, "add a linear map of the whole stay's mean, extremes, ends and counts (paper: no)")
     input_dropout: float = option(0.0, "share of input columns hidden from a stay in training", low=0, high=0.99)
 
 
@@ -176,6 +178,14 @@ class FuseSettings(TrainingSettings):
     absent: Literal["auto", "mask", "zero"] = option(
         "auto", "an absent film is left out (mask), or is zeros like any other; auto: zero in protocol legacy"
     )
+    train_noise: float = option(
+        0.0,
+        "share of a stay's time steps and of its films' pixels with noise, in training and prediction (paper, Table 5)",
+        low=0,
+        high=1,
+    )
+    noise_kind: NoiseKind = option("additive", "how the noise of --train-noise is made; see robustness --kind")
+    noise_modality: Modality = option("both", "what --train-noise corrupts")
     from_scratch: bool = option(False, "start from random encoders, built by the settings of the pretraining stages")
     contrast_epochs: int = option(10, "contrastive: epochs of its first phase, at most half of all", low=0)
     temperature: float = option(0.1, "contrastive: temperature of its loss (SimCLR: 0.1)", low=1e-4)
@@ -188,8 +198,31 @@ class EvaluateSettings:
     """Settings of `evaluate`."""
 
     task: Task = option("mortality", "the outcome to predict")
-    resamples: int = option(1000, "bootstrap resamples of patients (paper: 1000)", low=1)
+    resamples: int = option(
+        1000,
+        "bootstrap resamples of patients (paper: 1000); no p is below 2 / (resamples + 1), times Holm's factor",
+        low=1,
+    )
+    interval: Literal["percentile", "bca"] = option(
+        "percentile",
+        "95 % intervals: percentiles (as in the paper), or bias-corrected and accelerated, which take longer",
+    )
+    compare: str = option(
+        "",
+        "comma-separated models to compare, each with each; the first is the reference (default: all with the first)",
+    )
     threshold: float = option(0.5, "probability from which a prediction counts as positive (paper: 0.5)", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSettings:
+    """Settings of `cell`, one model under one corruption: `robustness` gives them."""
+
+    task: Task = option("mortality", "the outcome to predict")
+    corruption: Literal[Corruption, "clean"] = option("clean", "what is wrong with the input; clean: nothing")
+    level: float = option(0.0, "severity", low=0, high=1)
+    kind: Literal[NoiseKind, ""] = option("", "of noise")
+    modality: Literal[Modality, ""] = option("", "what is corrupted, of what the model reads")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,11 +230,19 @@ class RobustnessSettings:
     """Settings of `robustness`."""
 
     task: Task = option("mortality", "the outcome to predict")
-    noise: str = option("0.1:0.6", "noise levels: LOW:HIGH[:STEP] or a comma-separated list, shares from 0 to 1")
-    kind: NoiseKind = option(
-        "additive", "x + N(mean, sd) clipped (the paper's text), x + N(0, sd), or x := N(mean, sd)"
+    noise: str = option(
+        "0.1:0.6", "levels: LOW:HIGH[:STEP] or a comma-separated list; shares from 0 to 1, of any corruption"
     )
-    modality: Modality = option("both", "what is corrupted")
+    corruption: str = option(
+        "noise", f"what is wrong with the input, comma-separated: {', '.join(get_args(Corruption))}"
+    )
+    kind: NoiseKind = option(
+        "additive", "of noise: x + N(mean, sd) clipped (the paper's text), x + N(0, sd), or x := N(mean, sd)"
+    )
+    modality: str = option("both", "what noise corrupts, comma-separated: both, ehr (series alone), cxr (films alone)")
+    train_on: Literal["clean", "noisy", "both"] = option(
+        "clean", "models as they are, models trained anew on each level of noise (paper, Table 5), or both"
+    )
     resamples: int = option(1000, "bootstrap resamples of patients (paper: 1000)", low=1)
     threshold: float = option(0.5, "probability from which a prediction counts as positive (paper: 0.5)", low=0, high=1)
 
@@ -211,6 +252,7 @@ class ReportSettings:
     """Settings of `report`."""
 
     task: Task = option("mortality", "the outcome to predict")
+    format: str = option("html,md", "what to write, comma-separated: html (the page), md, csv, latex (its tables)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +263,8 @@ class Runtime:
     jobs: int = 1
     device: str = "cpu"
     progress: Callable[[str, int, int | None], None] = lambda label, done, total: None
+    # What a stage keeps for its next run in the same process (opened data, loaded models); None: nothing is kept.
+    kept: dict[Any, Any] | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 def encoder_settings(settings: type[Any]) -> tuple[str, ...]:

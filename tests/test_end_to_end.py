@@ -76,6 +76,7 @@ def test_every_stage_left_one_artifact_a_model_and_nothing_half_written(finished
         "pretrain-cxr": 1,
         "fuse": 4,
         "evaluate": 1,
+        "cell": 6,  # three networks on the clean and on noisy input
         "robustness": 1,
         "report": 1,
     }

@@ -21,44 +21,44 @@ def noise(level=0.5, kind="additive", modality="both", seed=0, stats=STATS):
 @pytest.mark.parametrize("kind", ["additive", "zero-mean", "replace"])
 @pytest.mark.parametrize("level", [0.1, 0.3, 0.5, 0.6, 1.0])
 def test_exactly_that_share_of_steps_and_pixels_changes(kind, level):
-    steps = (noise(level, kind).series(VALUES, 1) != VALUES).any(axis=1)
+    steps = (noise(level, kind).noisy(VALUES, 1) != VALUES).any(axis=1)
     assert steps.sum() == round(level * 24)
     film = np.zeros((32, 32), np.uint8)  # below the range of training: a corrupted pixel is at least 2
     assert (noise(level, kind).film(film, 1) != film).sum() == round(level * 1024)
 
 
 def test_all_continuous_variables_of_a_step_change_and_no_categorical_one():
-    result = noise(0.5, "zero-mean").series(VALUES, 1)
+    result = noise(0.5, "zero-mean").noisy(VALUES, 1)
     changed = result != VALUES
     assert (changed[:, 0] == changed[:, 2]).all()
     assert not changed[:, 1].any()
 
 
 def test_level_0_and_the_other_modality_are_left_alone():
-    assert noise(0.0).series(VALUES, 1) is VALUES and noise(0.0).film(FILM, 1) is FILM
-    assert noise(modality="cxr").series(VALUES, 1) is VALUES
+    assert noise(0.0).noisy(VALUES, 1) is VALUES and noise(0.0).film(FILM, 1) is FILM
+    assert noise(modality="cxr").noisy(VALUES, 1) is VALUES
     assert noise(modality="ehr").film(FILM, 1) is FILM
     assert (noise(modality="cxr").film(FILM, 1) != FILM).any()
 
 
 def test_one_modality_alone_has_the_noise_it_has_in_both():
-    np.testing.assert_array_equal(noise(modality="ehr").series(VALUES, 1), noise().series(VALUES, 1))
+    np.testing.assert_array_equal(noise(modality="ehr").noisy(VALUES, 1), noise().noisy(VALUES, 1))
     np.testing.assert_array_equal(noise(modality="cxr").film(FILM, 1), noise().film(FILM, 1))
 
 
 def test_the_input_itself_is_not_changed():
     values, film = VALUES.copy(), FILM.copy()
-    noise().series(values, 1), noise().film(film, 1)
+    noise().noisy(values, 1), noise().film(film, 1)
     np.testing.assert_array_equal(values, VALUES)
     np.testing.assert_array_equal(film, FILM)
 
 
 def test_same_seed_stay_and_level_same_noise_whatever_came_before():
     first, again = noise(), noise()
-    expected = [first.series(VALUES, s) for s in (1, 2, 3)], [first.film(FILM, s) for s in (1, 2, 3)]
+    expected = [first.noisy(VALUES, s) for s in (1, 2, 3)], [first.film(FILM, s) for s in (1, 2, 3)]
     for s in (3, 1, 2):
         np.testing.assert_array_equal(again.film(FILM, s), expected[1][s - 1])
-        np.testing.assert_array_equal(again.series(VALUES, s), expected[0][s - 1])
+        np.testing.assert_array_equal(again.noisy(VALUES, s), expected[0][s - 1])
 
 
 def test_each_film_of_a_stay_has_noise_of_its_own_and_the_first_that_of_an_only_one():
@@ -76,8 +76,8 @@ def test_the_noise_of_a_film_is_what_it_was_in_earlier_versions():
 
 
 def test_seed_stay_and_level_each_change_the_noise():
-    base = noise().series(VALUES, 1)
-    for other in (noise(seed=1).series(VALUES, 1), noise().series(VALUES, 2), noise(0.500001).series(VALUES, 1)):
+    base = noise().noisy(VALUES, 1)
+    for other in (noise(seed=1).noisy(VALUES, 1), noise().noisy(VALUES, 2), noise(0.500001).noisy(VALUES, 1)):
         assert (other != base).any()
 
 
@@ -87,15 +87,15 @@ def test_seed_stay_and_level_each_change_the_noise():
 def test_moments_of_each_kind(kind, mean, sd):
     wide = Moments(*(np.array([x, 0, 0], float) for x in (30, 12, -1e6, 1e6)))
     stats = NoiseStats(wide, CONTINUOUS, None)
-    drawn = noise(1.0, kind, stats=stats).series(np.tile(VALUES[:1], (20_000, 1)), 1)[:, 0]
+    drawn = noise(1.0, kind, stats=stats).noisy(np.tile(VALUES[:1], (20_000, 1)), 1)[:, 0]
     assert abs(drawn.mean() - mean) < 4 * sd / np.sqrt(20_000)
     assert abs(drawn.std() - sd) < 0.3
 
 
 def test_clipped_to_the_range_of_training():
-    result = noise(1.0).series(np.tile(VALUES, (50, 1)), 1)
+    result = noise(1.0).noisy(np.tile(VALUES, (50, 1)), 1)
     assert result[:, 0].max() == 180 and result[:, 2].max() == np.float32(7.8)  # 80 + N(90, 12), 7.3 + N(7.4, 0.1)
-    assert noise(1.0, "zero-mean").series(VALUES - 75, 1)[:, 0].min() == 40
+    assert noise(1.0, "zero-mean").noisy(VALUES - 75, 1)[:, 0].min() == 40
 
 
 def test_grey_levels_are_clipped_and_never_wrap():
@@ -115,7 +115,7 @@ def test_a_films_shape_does_not_matter(shape):
 
 @pytest.mark.parametrize("rows", [1, 3, 24, 200])
 def test_any_length(rows):
-    result = noise(0.5).series(np.tile(VALUES[:1], (rows, 1)), 1)
+    result = noise(0.5).noisy(np.tile(VALUES[:1], (rows, 1)), 1)
     assert (result != VALUES[:1]).any(axis=1).sum() == round(0.5 * rows)
     assert result.dtype == np.float32
 

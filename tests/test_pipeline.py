@@ -311,12 +311,15 @@ def test_choosing_an_encoder_chooses_the_data_it_was_trained_on(work):
         resolve.resolve(work, STAGES["fuse"], settings, {"preprocess": ["a"], "pretrain-ehr": ["b"]}, [])
 
 
-def test_evaluate_reads_one_artifact_a_model(work):
-    add(work, "preprocess", "a" * 12, task="mortality")
+def test_evaluate_reads_one_artifact_a_model_and_the_extract_of_its_data(work):
+    for letter in "ef":
+        add(work, "extract", letter * 12)
+    add(work, "preprocess", "a" * 12, {"extract": "e" * 12}, task="mortality")
     add(work, "fuse", "1" * 12, {"preprocess": "a" * 12}, task="mortality", fusion="attention")
     add(work, "fuse", "2" * 12, {"preprocess": "a" * 12}, task="mortality", fusion="trees")
     stage, settings = STAGES["evaluate"], EvaluateSettings()
-    assert ids(resolve.resolve(work, stage, settings, {}, []))["fuse"] == ["1" * 12, "2" * 12]
+    found = ids(resolve.resolve(work, stage, settings, {}, []))
+    assert found == {"preprocess": "a" * 12, "extract": "e" * 12, "fuse": ["1" * 12, "2" * 12]}
     assert ids(resolve.resolve(work, stage, settings, {}, ["trees"]))["fuse"] == ["2" * 12]
     with pytest.raises(InputError, match="the model cxr, which is not there"):
         resolve.resolve(work, stage, settings, {}, ["cxr"])
@@ -470,6 +473,7 @@ def test_all_stages_in_order_with_what_the_task_asks_for(work, monkeypatch, tmp_
         return Artifact(name, f"{name}-{len(ran)}", tmp_path, {"rows": {"films": 3}})
 
     monkeypatch.setattr(Session, "_execute", execute)
+    monkeypatch.setattr(Session, "_sweep", lambda self, inputs: execute(self, "robustness", inputs, {}))
     roots = {"mimic_root": tmp_path, "cxr_root": tmp_path}
     Session(work=work, runtime=Runtime(), roots=roots, flags=flags).run_all([])
     names = [name for name, *_ in ran]

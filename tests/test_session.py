@@ -75,8 +75,8 @@ def test_seeds_train_a_group_that_evaluate_takes_whole(work):
     encoders = {a.id: a.manifest["seed"] for a in work.artifacts("pretrain-ehr")}
     models = work.artifacts("fuse")
     assert [encoders[a.manifest["inputs"]["pretrain-ehr"]] for a in models] == [a.manifest["seed"] for a in models]
-    stage = STAGES["evaluate"]
-    group = resolve.resolve(work, replace(stage, upstream=("preprocess", "fuse*")), stage.settings(), {}, [])["fuse"]
+    stage = replace(STAGES["evaluate"], upstream=("preprocess", "fuse*"))  # the toy data come from no extract
+    group = resolve.resolve(work, stage, stage.settings(), {}, [])["fuse"]
     assert [a.manifest["seed"] for a in group] == [3, 4] and model_names(group) == ["ehr", "ehr"]
     assert {model_name(a) for a in group} == {"ehr"}
     assert not superseded(work)

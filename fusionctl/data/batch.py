@@ -27,7 +27,7 @@ from fusionctl.data.variables import VARIABLES
 from fusionctl.errors import InputError
 
 if TYPE_CHECKING:
-    from fusionctl.noise import Noise
+    from fusionctl.corruption import Corruption
 
 Array = npt.NDArray[Any]
 
@@ -193,49 +193,52 @@ def _pairs(samples: pl.DataFrame, pairs: pl.DataFrame) -> dict[str, Array]:
     return {"pair_film": film, "pair_first": first, "n_films": n_films}
 
 
-def collate(data: StayData, rows: Sequence[int] | Array, *, films: bool = True, noise: Noise | None = None) -> Batch:
+def collate(
+    data: StayData, rows: Sequence[int] | Array, *, films: bool = True, corruption: Corruption | None = None
+) -> Batch:
     """Read the batch of some stays.
 
     Args:
         data: the samples.
         rows: (B,) rows in samples.parquet.
         films: read the films, all that were chosen for a stay; without, the batch is that of stays that have none.
-        noise: corruption of the inputs.
+        corruption: of the inputs.
     """
     rows = np.asarray(rows, dtype=np.int64)
-    n_films = data.n_films[rows] if films else np.zeros(len(rows), dtype=np.int64)
     lengths, first = data.n_rows[rows].astype(np.int64), data.first_row[rows]
     series = np.zeros((len(rows), int(lengths.max(initial=1)), N_COLUMNS), dtype=np.float32)
     step = np.arange(series.shape[1])
     valid = step < lengths[:, None]
     cells = (first[:, None] + step)[valid]
-    values = np.asarray(data.values[cells])
-    film_rows = np.repeat(np.arange(len(rows)), n_films)
-    number = np.arange(len(film_rows)) - (np.cumsum(n_films) - n_films)[film_rows]  # of the film within its stay
-    pixels = np.asarray(data.films[data.pair_film[data.pair_first[rows][film_rows] + number]])
-    if noise is not None:
-        values = _corrupted_series(values, lengths, data.stay_id[rows], noise)
-        pixels = _corrupted_films(pixels, data.stay_id[rows[film_rows]], number, noise)
-    series[valid] = expand(values, data.observed[cells], data.normaliser)
+    values, observed = np.asarray(data.values[cells]), np.asarray(data.observed[cells])
+    if corruption is not None and corruption.modality != "cxr":
+        values, observed = corruption.all_series(values, observed, lengths, data.stay_id[rows])
+    series[valid] = expand(values, observed, data.normaliser)
+    film_rows, pixels = _read_films(data, rows if films else rows[:0], corruption)
     return Batch(
         series=torch.from_numpy(series),
         lengths=torch.from_numpy(lengths),
         films=torch.from_numpy(pixels)[:, None],
         film_rows=torch.from_numpy(film_rows),
-        has_film=torch.from_numpy(n_films > 0),
+        has_film=torch.from_numpy(np.isin(np.arange(len(rows)), film_rows)),
         labels=torch.from_numpy(data.labels[rows]),
         rows=torch.from_numpy(rows),
     )
 
 
-def _corrupted_series(values: Array, lengths: Array, stay_ids: Array, noise: Noise) -> Array:
-    stays = zip(np.split(values, np.cumsum(lengths)[:-1]), stay_ids.tolist(), strict=True)
-    return np.concatenate([noise.series(value, stay) for value, stay in stays])
-
-
-def _corrupted_films(films: Array, stay_ids: Array, number: Array, noise: Noise) -> Array:
-    each = zip(films, stay_ids.tolist(), number.tolist(), strict=True)
-    return np.stack([noise.film(film, stay, n) for film, stay, n in each]) if len(films) else films
+def _read_films(data: StayData, rows: Array, corruption: Corruption | None) -> tuple[Array, Array]:
+    """Positions (P,) in `rows` of the stays whose films they are, and the films (P, S, S)."""
+    n_films = data.n_films[rows]
+    film_rows = np.repeat(np.arange(len(rows)), n_films)
+    number = np.arange(len(film_rows)) - (np.cumsum(n_films) - n_films)[film_rows]  # of the film within its stay
+    chosen = data.pair_film[data.pair_first[rows][film_rows] + number]
+    if corruption is None or corruption.modality == "ehr" or not len(chosen):
+        return film_rows, np.asarray(data.films[chosen])
+    chosen = corruption.films(chosen, data.stay_id[rows[film_rows]])
+    kept = chosen >= 0
+    film_rows, number = film_rows[kept], number[kept]
+    pixels = np.asarray(data.films[chosen[kept]])
+    return film_rows, corruption.all_films(pixels, data.stay_id[rows[film_rows]], number)
 
 
 def unreadable(path: Path, error: Exception) -> InputError:

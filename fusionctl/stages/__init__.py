@@ -29,6 +29,7 @@ class Stage:
         resumes: keeps other work in its draft that the next run uses.
         shards: parts of its work can be done by several jobs at once (`--shard I/N`).
         networks: runs torch, so it needs a device.
+        hidden: run by another stage's command alone, many times: it has no command, and `status` sums it up.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Stage:
     resumes: bool = False
     shards: bool = False
     networks: bool = False
+    hidden: bool = False
 
     @property
     def keeps_draft(self) -> bool:
@@ -144,30 +146,52 @@ STAGES: dict[str, Stage] = {
             help="Compare models on the test patients, with bootstrap intervals.",
             module="fusionctl.stages.evaluate",
             settings=s.EvaluateSettings,
-            schema_version=1,
-            upstream=("preprocess", "fuse*"),
+            schema_version=2,
+            upstream=("preprocess", "extract", "fuse*"),
             seeded=True,
         ),
         Stage(
+            name="cell",
+            help="Predict the test stays under one corruption.",
+            module="fusionctl.stages.cell",
+            settings=s.CellSettings,
+            schema_version=1,
+            upstream=("preprocess", "fuse"),
+            seeded=True,
+            networks=True,
+            hidden=True,
+        ),
+        Stage(
             name="robustness",
-            help="Evaluate models on test inputs corrupted by noise.",
+            help="Evaluate models on test inputs corrupted by noise, absent or bad films, gaps or wrong units.",
             module="fusionctl.stages.robustness",
             settings=s.RobustnessSettings,
-            schema_version=1,
-            upstream=("preprocess", "fuse*"),
-            networks=True,
+            schema_version=2,
+            upstream=("preprocess", "fuse*", "cell+"),
             seeded=True,
+            shards=True,
         ),
         Stage(
             name="report",
             help="Write one HTML page from everything above.",
             module="fusionctl.stages.report",
             settings=s.ReportSettings,
-            schema_version=1,
-            upstream=("evaluate", "robustness?", "extract", "preprocess", "fuse*", "pretrain-ehr+", "pretrain-cxr+"),
+            schema_version=2,
+            upstream=(
+                "evaluate",
+                "robustness?",
+                "extract",
+                "preprocess",
+                "films+",
+                "fuse*",
+                "pretrain-ehr+",
+                "pretrain-cxr+",
+            ),
         ),
     )
 }
+
+HIDDEN = tuple(name for name, stage in STAGES.items() if stage.hidden)
 
 # What each fusion reads besides the preprocessed data. A fusion that is not named here needs both encoders.
 ENCODERS_OF: dict[str, tuple[str, ...]] = {

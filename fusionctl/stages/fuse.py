@@ -13,13 +13,15 @@ import torch
 
 from fusionctl import distributed, fusion, loop, losses, tabular
 from fusionctl.checkpoint import CHECKPOINT, load_into, read
+from fusionctl.corruptions import statistics
 from fusionctl.data import guards
 from fusionctl.data.batch import N_VALUE_COLUMNS, StayData, collate
 from fusionctl.data.variables import CHEXPERT_LABELS
-from fusionctl.errors import InputError
+from fusionctl.errors import InputError, UsageError
 from fusionctl.fusion.film_scores import FilmScores
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
+from fusionctl.noise import Noise
 from fusionctl.settings import FuseSettings, Runtime
 from fusionctl.workdir import Artifact, Draft
 
@@ -68,7 +70,7 @@ def _network(
     torch.manual_seed(loop.mix(runtime.seed))
     ehr, cxr = (_encoder(name, settings, inputs, data) if name in method.modalities else None for name in ENCODERS)
     model = fusion.build(settings.fusion, ehr, cxr, len(data.label_names), options=_options(settings, inputs))
-    batches = partial(collate, data, films="cxr" in method.modalities)
+    batches = partial(collate, data, films="cxr" in method.modalities, corruption=_noise(settings, data, runtime.seed))
     train_rows, val_rows = (data.rows_of(split, with_film=method.needs_film) for split in ("train", "val"))
     loss = losses.build(settings.loss, data.labels[train_rows])
     course = loop.Course(
@@ -98,6 +100,14 @@ def _network(
     if isinstance(loss, losses.Uncertainty):
         facts["sigmas"] = dict(zip(data.label_names, loss.sigmas(), strict=True))
     return gather(partial(_outputs, model), batches, rows), facts
+
+
+def _noise(settings: FuseSettings, data: StayData, seed: int) -> Noise | None:
+    """What corrupts all samples, of training as of validation and test (paper, section V-G); None without noise."""
+    if not settings.train_noise:
+        return None
+    kind, modality = settings.noise_kind, settings.noise_modality
+    return Noise(statistics(data, seed), level=settings.train_noise, kind=kind, modality=modality, seed=seed)
 
 
 def _outputs(model: Any, batch: Any) -> dict[str, torch.Tensor]:
@@ -160,7 +170,13 @@ _SCRATCH: dict[str, Any] = {"ehr": _random_ehr, "cxr": _random_cxr}
 def _tabular(
     draft: Draft, settings: FuseSettings, inputs: Mapping[str, Any], data: StayData, rows: loop.Rows, runtime: Runtime
 ) -> tuple[dict[str, Floats], dict[str, Any]]:
-    """Logits of `rows` by a model of tables, and the first part of metrics.json."""
+    """Logits of `rows` by a model of tables, and the first part of metrics.json.
+
+    Raises:
+        UsageError: noise was asked for.
+    """
+    if settings.train_noise:
+        raise UsageError(f"--train-noise {settings.train_noise:g}: {settings.fusion} takes none; rule: for networks")
     if not distributed.current().leads:
         return {}, {}
     features = tabular.summarise(data.values, data.observed, data.first_row, data.n_rows)

@@ -1,173 +1,188 @@
-"""Stage `robustness`: the models on test inputs of which a growing share is corrupted (paper, section V-G).
+"""Stage `robustness`: from the cells of a sweep to curves and areas (paper, section V-G, and more).
 
-    preprocess, and the weights of each model
-    ->  curve.parquet: model, noise, kind, modality, subset, metric, value, low, high;  curve.svg, metrics.json
+    preprocess, fuse (all networks), cell (one model under one corruption each)
+    ->  curve.parquet: model, trained, corruption, kind, modality, level, subset, metric, value, low, high and relative,
+        relative_low, relative_high;  metrics.json, curve.svg
 
-Level 0, the clean input, is always there. Each level is one input for all models: a batch is corrupted once and every
-model predicts it. All levels and models are judged on the same bootstrap resamples of the test patients.
+All cells are judged on the same bootstrap resamples of the test patients, those of `evaluate`. A seed group is one
+model: the mean over its seeds. Relative performance is that at a level divided by that on the clean input.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from torch import nn
 
-from fusionctl import fusion, loop, metrics
-from fusionctl.data.batch import Batch, StayData, collate
-from fusionctl.data.variables import VARIABLES
+from fusionctl import corruption_areas as summary
+from fusionctl import corruption_cells, fusion, metrics
+from fusionctl.corruption_cells import Cell, Curve
+from fusionctl.corruption_film import previous_films
+from fusionctl.data.batch import StayData
 from fusionctl.disclosure import small
-from fusionctl.errors import InputError, UsageError
-from fusionctl.noise import Noise, NoiseStats, estimate, parse_levels
-from fusionctl.noise_figure import draw
+from fusionctl.noise import parse_levels
+from fusionctl.noise_figure import METRICS, curve_key, draw, title_of
+from fusionctl.report.names import number, with_interval
 from fusionctl.settings import RobustnessSettings, Runtime
 from fusionctl.workdir import Artifact, Draft, model_names
 
 log = logging.getLogger("fusionctl")
 
-BATCH = 64  # stays read, corrupted and predicted at a time; changes no result
 SUBSETS = ("all", "paired")
-_SCHEMA = {
-    "model": pl.String,
-    "noise": pl.Float64,
-    "kind": pl.String,
-    "modality": pl.String,
-    "subset": pl.String,
-    "metric": pl.String,
-    "value": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-}
+_AT_ONCE = 8  # cells whose bootstrap is in memory with all labels
+_TEXTS = ("model", "trained", "corruption", "kind", "modality", "level", "subset", "metric")
+_NUMBERS = ("value", "low", "high", "relative", "relative_low", "relative_high")
+_SCHEMA = {n: pl.Float64 if n in ("level", *_NUMBERS) else pl.String for n in (*_TEXTS, *_NUMBERS)}
 
-Probabilities = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+Scores = dict[Cell, tuple[Floats, Floats]]  # (F,) on the data, (R, F) on resamples: means over the labels
 
 
 def run(draft: Draft, settings: RobustnessSettings, inputs: Mapping[str, Any], *, runtime: Runtime) -> None:
     """Write curve.parquet, curve.svg, metrics.json and tables.json.
 
     Raises:
-        UsageError: the levels break their rule, or a model reads no tensors.
-        InputError: there is no test stay, or a model belongs to other data.
+        UsageError: the levels, the corruptions or the modalities break their rule.
     """
-    levels = (0.0, *parse_levels(settings.noise))
-    preprocess: Artifact = inputs["preprocess"]
     artifacts: list[Artifact] = inputs["fuse"]
-    _check_models(artifacts, preprocess)
-    data = StayData.open(preprocess.path)
-    rows = data.rows_of("test")
-    if not len(rows):
-        raise InputError(
-            f"preprocess/{preprocess.id}: no stay is in the test split, so there is nothing to evaluate",
-            hint="use more patients: fusionctl synth --stays 600 makes enough",
-        )
-    stats = _statistics(data, runtime.seed)
-    noises = [Noise(stats, level=x, kind=settings.kind, modality=settings.modality, seed=runtime.seed) for x in levels]
-    models = [fusion.load(artifact.file("weights.safetensors")).to(runtime.device) for artifact in artifacts]
-    probabilities = np.stack([_predict(models, data, rows, noise, runtime) for noise in noises])
-    names = model_names(artifacts)
-    curve = _curve(names, levels, probabilities, data, rows, settings, runtime)
-    pl.DataFrame(curve, schema=_SCHEMA, orient="row").write_parquet(draft.file("curve.parquet"))
-    draft.rows["curve"] = len(curve)
-    rounded = [_plain(row) for row in curve]
-    draft.file("curve.svg").write_bytes(draw(rounded, title=_title(settings)))
-    facts: dict[str, Any] = {"task": settings.task, "models": names, "levels": levels}
-    facts |= {"kind": settings.kind, "seed": runtime.seed}
-    facts |= {"modality": settings.modality, "resamples": settings.resamples, "threshold": settings.threshold}
-    draft.write_json("metrics.json", {**facts, "artifacts": _ids(names, artifacts), "curve": rounded})
-    draft.write_json("tables.json", [_table(rounded, names, levels, settings)])
-
-
-def _check_models(artifacts: Sequence[Artifact], preprocess: Artifact) -> None:
-    for artifact in artifacts:
-        if artifact.setting("fusion") not in fusion.FUSIONS:
-            raise UsageError(
-                f"fuse/{artifact.id} ({artifact.setting('fusion')}) reads summaries and has no weights; "
-                "rule: robustness takes networks",
-                hint="choose the models, for example: fusionctl robustness --models attention,ehr",
-            )
-        source = artifact.manifest["inputs"].get("preprocess")
-        if source != preprocess.id:
-            raise InputError(
-                f"fuse/{artifact.id} was trained on preprocess/{source}, not on preprocess/{preprocess.id}",
-                hint=f"choose its data: fusionctl robustness --preprocess {source}",
-            )
-
-
-def _ids(names: Sequence[str], artifacts: Sequence[Artifact]) -> dict[str, str]:
-    return {name: artifact.id for name, artifact in zip(names, artifacts, strict=True)}
-
-
-def _statistics(data: StayData, seed: int) -> NoiseStats:
-    return estimate(
-        data.values,
-        data.films,
-        first_row=data.first_row,
-        n_rows=data.n_rows,
-        film=data.film,
-        train=data.split == "train",
-        continuous=np.array([not variable.is_categorical for variable in VARIABLES]),
-        seed=seed,
+    names, levels = model_names(artifacts), (0.0, *parse_levels(settings.noise))
+    curves = corruption_cells.curves(
+        settings.corruption, kind=settings.kind, modality=settings.modality, train_on=settings.train_on
     )
-
-
-def _predict(
-    models: Sequence[nn.Module], data: StayData, rows: npt.NDArray[np.int64], noise: Noise, runtime: Runtime
-) -> Probabilities:
-    """Probabilities (M, N, K) of all models for the rows under one noise; NaN where a model has no prediction."""
-    films = any("cxr" in model.modalities for model in models)  # type: ignore[operator]
-    parts = []
-    for start in range(0, len(rows), BATCH):
-        chunk = rows[start : start + BATCH]
-        again = _once(collate(data, chunk, films=films, noise=noise).to(runtime.device))
-        predict = partial(loop.predict, batch_size=len(chunk), device=runtime.device)
-        parts.append(np.stack([predict(model, again, chunk) for model in models]))
-        runtime.progress(f"noise {noise.level:.0%}", start + len(chunk), len(rows))
-    return loop.chances(np.concatenate(parts, axis=1))
-
-
-def _once(batch: Batch) -> Callable[[npt.NDArray[np.int64]], Batch]:
-    return lambda rows: batch
-
-
-def _curve(
-    names: Sequence[str],
-    levels: Sequence[float],
-    probabilities: Probabilities,
-    data: StayData,
-    rows: npt.NDArray[np.int64],
-    settings: RobustnessSettings,
-    runtime: Runtime,
-) -> list[dict[str, Any]]:
-    """Rows of curve.parquet from probabilities (levels, M, N, K); subsets of fewer than 10 patients are left out."""
-    curve: list[dict[str, Any]] = []
-    fixed = {"kind": settings.kind, "modality": settings.modality}
-    for index, subset in enumerate(SUBSETS):
-        chosen = data.film[rows] >= (0 if subset == "paired" else -1)
-        patients = data.subject_id[rows][chosen]
+    reads = [fusion.FUSIONS[artifact.setting("fusion")].modalities for artifact in artifacts]
+    cells = corruption_cells.cells(curves, levels, reads)
+    made: dict[Cell, Artifact] = dict(zip(cells, inputs["cell"], strict=True))
+    data = StayData.open(inputs["preprocess"].path)
+    sweep = _Sweep(curves, levels, names, reads)
+    rows: list[dict[str, Any]] = []
+    areas: dict[tuple[Any, ...], tuple[float, Floats]] = {}
+    subsets: dict[str, Any] = {}
+    for index, (subset, chosen) in enumerate(_subsets(data)):
+        patients = data.subject_id[data.rows_of("test")][chosen]
         n_patients = len(np.unique(patients))
         if small(n_patients) or not n_patients:
             log.warning("%s stays: fewer than 10 test patients, left out of the curve", subset)
             continue
+        subsets[subset] = {"n": int(chosen.sum()), "patients": n_patients}
+        scores = _scores(made, data, chosen, patients, (runtime.seed, index), settings, subset, runtime)
+        rows += sweep.rows(subset, scores)
+        areas |= sweep.areas(subset, scores)
+    pl.DataFrame(rows, schema=_SCHEMA, orient="row").write_parquet(draft.file("curve.parquet"))
+    draft.rows["curve"] = len(rows)
+    records, differences = ([_plain(record) for record in part] for part in summary.areas(areas))
+    rounded = [_plain(row) for row in rows]
+    facts: dict[str, Any] = {
+        **{"task": settings.task, "models": list(dict.fromkeys(names)), "artifacts": _ids(names, artifacts)},
+        **{"levels": levels, "corruptions": list(dict.fromkeys(curve.corruption for curve in curves))},
+        **{"kind": settings.kind, "modality": settings.modality, "train_on": settings.train_on},
+        **{"seed": runtime.seed, "resamples": settings.resamples, "threshold": settings.threshold},
+        **{"subsets": subsets, "films": _films(data, inputs["preprocess"])},
+    }
+    if "film-stale" in facts["corruptions"] and not facts["films"]["with_earlier_film"]:
+        log.warning("film-stale: no test stay's patient has an earlier film, so nothing changes")
+    draft.write_json("metrics.json", {**facts, "curve": rounded, "area": records, "area_differences": differences})
+    draft.file("curve.svg").write_bytes(draw(rounded, task=settings.task))
+    draft.write_json("tables.json", _tables(rounded, records, settings.task, levels))
+
+
+class _Sweep:
+    """How curves and models are made from cells."""
+
+    def __init__(
+        self, curves: Sequence[Curve], levels: Sequence[float], names: Sequence[str], reads: Sequence[Sequence[str]]
+    ) -> None:
+        self._curves, self._levels, self._reads = curves, levels, reads
+        self._members: dict[str, list[int]] = {}
+        for model, name in enumerate(names):
+            self._members.setdefault(name, []).append(model)
+
+    def _lines(self, scores: Scores) -> Iterator[tuple[Curve, str, Floats, Floats]]:
+        """Each curve of each model: scores (L, F) and draws (R, L, F), the mean over its seeds."""
+        for curve in self._curves:
+            for name, members in self._members.items():
+                cells = [
+                    [scores[corruption_cells.cell_of(curve, level, m, self._reads[m])] for level in self._levels]
+                    for m in members
+                ]
+                values = np.mean([[cell[0] for cell in line] for line in cells], axis=0)
+                yield curve, name, values, np.mean([np.stack([c[1] for c in line], axis=1) for line in cells], axis=0)
+
+    def rows(self, subset: str, scores: Scores) -> Iterator[dict[str, Any]]:
+        """Rows of curve.parquet."""
+        for curve, name, values, draws in self._lines(scores):
+            shares, drawn_shares = summary.relative(values), summary.relative(draws)
+            for place, level in enumerate(self._levels):
+                where = {**_of(name, curve), "level": level, "subset": subset}
+                for f, metric in enumerate(metrics.METRICS):
+                    absolute = summary.interval(values[place, f], draws[:, place, f])
+                    share = summary.interval(shares[place, f], drawn_shares[:, place, f], "relative")
+                    yield {**where, "metric": metric, **absolute, **share}
+
+    def areas(self, subset: str, scores: Scores) -> dict[tuple[Any, ...], tuple[float, Floats]]:
+        """Area and draws (R,) of each curve of each model, as `corruption_areas.areas` takes them."""
+        found: dict[tuple[Any, ...], tuple[float, Floats]] = {}
+        for curve, name, values, draws in self._lines(scores):
+            value, drawn = summary.area(self._levels, values), summary.area(self._levels, draws)
+            for f, metric in enumerate(metrics.METRICS):
+                found[(*_of(name, curve).values(), subset, metric)] = (float(value[f]), drawn[:, f])
+        return found
+
+
+def _of(name: str, curve: Curve) -> dict[str, str]:
+    parts = {"corruption": curve.corruption, "kind": curve.kind, "modality": curve.modality}
+    return {"model": name, "trained": curve.trained, **parts}
+
+
+def _subsets(data: StayData) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """Which of the test stays are in each subset; a film that a corruption takes away is one that the stay has."""
+    film = data.film[data.rows_of("test")]
+    yield "all", np.ones(len(film), dtype=bool)
+    yield "paired", film >= 0
+
+
+def _scores(
+    made: Mapping[Cell, Artifact],
+    data: StayData,
+    chosen: npt.NDArray[np.bool_],
+    patients: npt.NDArray[Any],
+    seed: tuple[int, int],
+    settings: RobustnessSettings,
+    subset: str,
+    runtime: Runtime,
+) -> Scores:
+    """Every cell's metrics on some of the test stays, with their draws."""
+    found: Scores = {}
+    cells, labels = list(made), data.labels[data.rows_of("test")][chosen]
+    for start in range(0, len(cells), _AT_ONCE):
+        part = cells[start : start + _AT_ONCE]
         boot = metrics.bootstrap(
-            data.labels[rows][chosen],
-            probabilities[:, :, chosen].reshape(-1, int(chosen.sum()), len(data.label_names)),
+            labels,
+            np.stack([np.load(made[cell].file("probabilities.npy"))[chosen] for cell in part]),
             patients,
             resamples=settings.resamples,
-            seed=(runtime.seed, index),  # as in `evaluate`: the clean input's intervals are the same there and here
+            seed=seed,  # as in `evaluate`: the clean input's intervals are the same there and here
             threshold=settings.threshold,
-            progress=partial(runtime.progress, f"bootstrap, {subset} stays"),
         )
-        for cell, (level, name) in enumerate((level, name) for level in levels for name in names):
-            where = {"model": name, "noise": level, **fixed, "subset": subset}
-            curve += [{**where, "metric": metric, **entry} for metric, entry in boot.interval(cell).items()]
-    return curve
+        found |= {cell: (boot.values[i, -1], boot.draws[:, i, -1].copy()) for i, cell in enumerate(part)}
+        runtime.progress(f"bootstrap of cells, {subset} stays", start + len(part), len(cells))
+    return found
+
+
+def _ids(names: Sequence[str], artifacts: Sequence[Artifact]) -> dict[str, list[str]]:
+    return {n: [a.id for name, a in zip(names, artifacts, strict=True) if name == n] for n in dict.fromkeys(names)}
+
+
+def _films(data: StayData, source: Artifact) -> dict[str, int]:
+    """How many test stays have a film, and how many of these have an earlier one that `film-stale` can take."""
+    films = pl.read_parquet(source.file("films.parquet"), columns=["film", "subject_id", "view", "study_time"])
+    previous = previous_films(films, view=source.setting("film_view") or "AP", n_films=len(data.films))
+    film = data.film[data.rows_of("test")]
+    return {"stays": int((film >= 0).sum()), "with_earlier_film": int((previous[film[film >= 0]] >= 0).sum())}
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,24 +190,29 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
-def _title(settings: RobustnessSettings) -> str:
-    what = {"both": "series and films", "ehr": "series only", "cxr": "films only"}[settings.modality]
-    return f"{settings.task}: {settings.kind} noise in {what}"
-
-
-def _table(
-    curve: Sequence[Mapping[str, Any]], names: Sequence[str], levels: Sequence[float], settings: RobustnessSettings
-) -> dict[str, Any]:
-    """The AUROC and AUPRC by level as `{title, header, rows}` of texts."""
-    cells = {(r["subset"], r["model"], r["metric"], r["noise"]): r["value"] for r in curve}
-
-    def lines() -> Iterator[list[str]]:
-        for subset in SUBSETS:
-            for name in names:
-                for metric, text in (("auroc", "AUROC"), ("auprc", "AUPRC")):
-                    values = [cells.get((subset, name, metric, level)) for level in levels]
-                    if any(value is not None for value in values):
-                        yield [subset, name, text, *("–" if v is None else f"{v:.3f}" for v in values)]
-
-    header = ["stays", "model", "metric", *(f"{level:.4g}" for level in levels)]
-    return {"title": f"{_title(settings)}, by share corrupted", "header": header, "rows": list(lines())}
+def _tables(
+    curve: Sequence[Mapping[str, Any]], areas: Sequence[Mapping[str, Any]], task: str, levels: Sequence[float]
+) -> list[dict[str, Any]]:
+    """AUROC and AUPRC by level and the area, a `{title, header, rows}` of texts a curve."""
+    header = ["stays", "model", "metric", *(f"{100 * level:.4g} %" for level in levels), "area (95 % interval)"]
+    by_curve: dict[tuple[str, ...], dict[tuple[str, str, str], dict[float, Any]]] = {}
+    titles = {}
+    for row in curve:
+        if row["metric"] in METRICS:
+            titles[curve_key(row)] = title_of(row)
+            line = (row["subset"], row["model"], row["metric"])
+            by_curve.setdefault(curve_key(row), {}).setdefault(line, {})[row["level"]] = row["value"]
+    area = {(*curve_key(a), a["subset"], a["model"], a["metric"]): a for a in areas}
+    return [
+        {
+            "title": f"{task}: {titles[key]}",
+            "header": header,
+            "rows": [
+                [subset, model, METRICS[metric], *(number(values[level]) for level in levels)]
+                + [with_interval(area[*key, subset, model, metric])]
+                for (subset, model, metric), values in lines.items()
+                if any(value is not None for value in values.values())
+            ],
+        }
+        for key, lines in by_curve.items()
+    ]

@@ -1,4 +1,4 @@
-"""Batches: the 76 columns, padding, absent films, noise."""
+"""Batches: the 76 columns, padding, absent films, corruptions."""
 
 import dataclasses
 
@@ -8,7 +8,8 @@ import pytest
 import torch
 from toy import SIDE, write_preprocessed
 
-from fusionctl.data.batch import N_COLUMNS, StayData, collate, column_names, expand
+from fusionctl.corruption import Corruption
+from fusionctl.data.batch import N_COLUMNS, N_VALUE_COLUMNS, StayData, collate, column_names, expand
 from fusionctl.data.variables import INDEX, VARIABLES
 from fusionctl.errors import InputError
 
@@ -122,21 +123,21 @@ def test_unknown_labels_are_nan_and_the_splits_are_kept(tmp_path):
     assert sum(len(data.rows_of(s)) for s in ("train", "val", "test")) == len(data)
 
 
-class Shift:
-    """A noise that is easy to recognise: heart rate + the stay's id, a stay's films + 1, + 2, ..."""
+class Shift(Corruption):
+    """Easy to recognise: heart rate + the stay's id, a stay's films + 1, + 2, ..."""
 
-    def series(self, values, stay_id):
+    def series(self, values, observed, stay_id):
         shifted = values.copy()
         shifted[:, INDEX["Heart Rate"]] += stay_id % 100
-        return shifted
+        return shifted, observed
 
     def film(self, film, stay_id, number):
         return film + np.uint8(1 + number)
 
 
-def test_noise_meets_each_stay_once_before_standardisation(data):
+def test_a_corruption_meets_each_stay_once_before_standardisation(data):
     rows = [2, 5, 6]
-    clean, noisy = collate(data, rows), collate(data, rows, noise=Shift())
+    clean, noisy = collate(data, rows), collate(data, rows, corruption=Shift(level=1, seed=0))
     column = column_names().index("Heart Rate")
     for position, row in enumerate(rows):
         n = int(clean.lengths[position])
@@ -148,11 +149,44 @@ def test_noise_meets_each_stay_once_before_standardisation(data):
     assert torch.equal(noisy.series[..., others], clean.series[..., others])
 
 
-def test_each_film_of_a_stay_meets_noise_of_its_own_number(tmp_path):
+def test_each_film_of_a_stay_is_corrupted_by_its_own_number(tmp_path):
     data = StayData.open(write_preprocessed(tmp_path / "p", most_films=3))
-    clean, noisy = collate(data, [4, 1, 2, 0]), collate(data, [4, 1, 2, 0], noise=Shift())
+    clean, noisy = collate(data, [4, 1, 2, 0]), collate(data, [4, 1, 2, 0], corruption=Shift(level=1, seed=0))
     moved = (noisy.films - clean.films).flatten(start_dim=1)
     assert moved.unique(dim=1)[:, 0].tolist() == [1, 2, 3, 1, 2, 1]
+
+
+class Without(Corruption):
+    """Takes away the films of one stay, and says that no other stay's heart rate was measured."""
+
+    def __init__(self, stay_id):
+        super().__init__(level=1, seed=0)
+        self.stay_id = stay_id
+
+    def series(self, values, observed, stay_id):
+        observed = observed.copy()
+        observed[:, INDEX["Heart Rate"]] = stay_id == self.stay_id
+        return values, observed
+
+    def films(self, films, stay_ids):
+        return np.where(stay_ids == self.stay_id, -1, films)
+
+
+def test_a_corruption_takes_films_and_measurements_away(data):
+    clean, less = collate(data, [2, 4, 6]), collate(data, [2, 4, 6], corruption=Without(data.stay_id[4]))
+    assert clean.has_film.all() and less.has_film.tolist() == [True, False, True]
+    assert less.film_rows.tolist() == [0, 2] and torch.equal(less.films, clean.films[[0, 2]])
+    seen = less.series[..., N_VALUE_COLUMNS + INDEX["Heart Rate"]]
+    assert seen[1, : less.lengths[1]].all() and not seen[0].any() and not seen[2].any()
+    assert torch.equal(less.series[..., :N_VALUE_COLUMNS], clean.series[..., :N_VALUE_COLUMNS])
+
+
+def test_a_corruption_of_one_modality_is_not_asked_about_the_other(data):
+    for modality, name in (("ehr", "films"), ("cxr", "series")):
+        corruption = Without(data.stay_id[4])
+        corruption.modality = modality
+        setattr(corruption, name, None)  # would fail if it were called
+        collate(data, [2, 4], corruption=corruption)
 
 
 def test_to_moves_every_tensor(data):
