@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 from typing import Literal
 
@@ -71,7 +72,11 @@ class Bootstrap:
         def mean(scores: Floats) -> Floats:
             return np.stack([scores[..., list(group), :, :].mean(axis=-3) for group in groups], axis=-3)
 
-        return Bootstrap(mean(self.values), mean(self.draws), self.metrics, lambda: mean(self.left_out()))
+        @cache
+        def left_out() -> Floats:
+            return mean(self.left_out())
+
+        return Bootstrap(mean(self.values), mean(self.draws), self.metrics, left_out)
 
     def _jackknife(self, method: Method, model: int, label: int) -> Floats:
         """(Q, F) values without each patient; (0, F) where the method needs none."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fusionctl import pipeline
+from fusionctl.model_name import model_name
 from fusionctl.stages import STAGES, Stage
-from fusionctl.workdir import Artifact, Work, model_name
+from fusionctl.workdir import Artifact, Work
 
 # Settings that make artifacts of one stage stand beside each other: with equal ones the newer replaces the older.
 _BESIDE = ("task", "protocol", "fold", "fusion", "loss", "train_noise", "corruption", "level", "modality", "kind")

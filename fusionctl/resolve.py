@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fusionctl.errors import InputError
+from fusionctl.model_name import model_name
 from fusionctl.stages import HIDDEN, STAGES, WITHOUT_WEIGHTS, Stage, encoders_of
-from fusionctl.workdir import Artifact, Work, model_name
+from fusionctl.workdir import Artifact, Work
 
 Inputs = dict[str, Any]
 RADIOLOGY = "radiology"  # the task of a film encoder that fits every task

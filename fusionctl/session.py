@@ -155,7 +155,7 @@ class Session:
         for seed in range(self.runtime.seed, self.runtime.seed + seeds):
             replace(self, runtime=replace(self.runtime, seed=seed))._train(chosen, made)
         made["evaluate"] = self._execute("evaluate", self._inputs("evaluate", made), self.settings("evaluate"))
-        networks = [a for m, a in zip(chosen, made["fuse"], strict=False) if _fusion(m) not in WITHOUT_WEIGHTS]
+        networks = [a for m, a in zip(chosen * seeds, made["fuse"], strict=True) if _fusion(m) not in WITHOUT_WEIGHTS]
         inputs = {"preprocess": made["preprocess"], "fuse": networks}
         made["robustness"] = self._sweep(inputs) if networks else None
         return self._execute("report", self._inputs("report", made), self.settings("report"))

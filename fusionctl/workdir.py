@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,34 +204,6 @@ class Work:
     def leftovers(self) -> list[Path]:
         """Folders of killed runs, which nothing lists or reads."""
         return sorted(p for p in self.root.glob("*/*") if p.suffix in (".partial", ".replaced"))
-
-
-def model_name(artifact: Artifact) -> str:
-    """Name of a trained model: its fusion, and its loss where that is not binary cross-entropy (`attention+focal`)."""
-    fusion, loss = artifact.setting("fusion"), artifact.setting("loss")
-    return str(fusion) if loss in (None, "bce") else f"{fusion}+{loss}"
-
-
-def model_names(artifacts: Sequence[Artifact]) -> list[str]:
-    """One name a model; those that differ in nothing but the seed share theirs, others of one name add their id."""
-    names = [model_name(artifact) for artifact in artifacts]
-    kinds: dict[str, list[str]] = {}
-    for name, artifact in zip(names, artifacts, strict=True):
-        kind = _but_for_the_seed(artifact)
-        if kind not in kinds.setdefault(name, []):
-            kinds[name].append(kind)
-    first = {(n, _but_for_the_seed(a)): a.id[:6] for n, a in reversed(list(zip(names, artifacts, strict=True)))}
-    return [
-        name if len(kinds[name]) == 1 else f"{name} {first[name, _but_for_the_seed(artifact)]}"
-        for name, artifact in zip(names, artifacts, strict=True)
-    ]
-
-
-def _but_for_the_seed(artifact: Artifact) -> str:
-    """What a model was made with, without its seed and the encoders, which have seeds of their own."""
-    inputs = {n: ids for n, ids in artifact.manifest["inputs"].items() if not n.startswith("pretrain-")}
-    settings = {name: entry["value"] for name, entry in artifact.manifest["settings"].items()}
-    return json.dumps([settings, inputs], sort_keys=True)
 
 
 def artifact_id(identity: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "fusionctl"
 # Lower layers first; a module may import only from its own layer's unit or from layers below it.
 LAYERS = (
     ("errors", "durable"),
-    ("settings", "presets", "workdir", "fingerprint", "checkpoint", "distributed"),
+    ("settings", "presets", "workdir", "model_name", "fingerprint", "checkpoint", "distributed"),
     (
         "data",
         "tasks",

@@ -11,10 +11,11 @@ from fusionctl import resolve
 from fusionctl.cli import app
 from fusionctl.errors import InputError, UsageError
 from fusionctl.inventory import superseded
+from fusionctl.model_name import model_name, model_names
 from fusionctl.session import RUN_MODELS, Session
 from fusionctl.settings import Runtime
 from fusionctl.stages import STAGES
-from fusionctl.workdir import Work, model_name, model_names
+from fusionctl.workdir import Work
 
 SHORT = ("--epochs", 1, "--batch-size", 40, "--jobs", 1, "--device", "cpu")
 

@@ -100,10 +100,23 @@ def labels_of(admissions: pl.Series, diagnoses: pl.DataFrame, protocol: str) -> 
     return pl.DataFrame({"hadm_id": admissions}).select("hadm_id", *columns)
 
 
+def era_of(diagnoses: pl.DataFrame) -> pl.DataFrame:
+    """The coding era of each admission, 9 or 10: that of most of its diagnoses, ICD-10 where they are even.
+
+    Args:
+        diagnoses: hadm_id, icd_version.
+
+    Returns:
+        hadm_id, era.
+    """
+    later = pl.col("icd_version").cast(pl.Int64).mean() >= (9 + 10) / 2
+    return diagnoses.group_by("hadm_id").agg(era=pl.when(later).then(10).otherwise(9))
+
+
 def eras(admissions: pl.Series, diagnoses: pl.DataFrame, labels: pl.DataFrame, protocol: str) -> list[dict[str, Any]]:
     """How many diagnoses and how much prevalence each label has by coding era.
 
-    An admission belongs to the era of most of its diagnoses (of ICD-10 where they are even).
+    An admission's era is that of `era_of`.
 
     Args:
         admissions: hadm_id of the samples.
@@ -116,8 +129,7 @@ def eras(admissions: pl.Series, diagnoses: pl.DataFrame, labels: pl.DataFrame, p
         "admissions" (of the era), "positive" and "prevalence" (NaN as None where the era has no admission).
     """
     of_samples = diagnoses.filter(pl.col("hadm_id").is_in(admissions.implode()))
-    later = pl.col("icd_version").cast(pl.Int64).mean() >= (9 + 10) / 2
-    era = of_samples.group_by("hadm_id").agg(era=pl.when(later).then(10).otherwise(9))
+    era = era_of(of_samples)
     counts = of_samples.join(label_codes(of_samples, protocol), on=["icd_code", "icd_version"])
     rows = {(name, version): n for name, version, n in counts.group_by("name", "icd_version").len().iter_rows()}
     parts = {v: labels.join(era.filter(pl.col("era") == v), on="hadm_id") for v in ERAS}

@@ -97,6 +97,8 @@ def _network(
         late.settle({n: torch.from_numpy(part) for n, part in parts.items()}, torch.from_numpy(course.val_labels))
     fusion.save(draft.file("weights.safetensors"), model)
     facts = loop.summary(model, history, {}, loss=loss)
+    if hasattr(late, "settle"):
+        facts["series_weight"] = dict(zip(data.label_names, late.weight.tolist(), strict=True))
     if isinstance(loss, losses.Uncertainty):
         facts["sigmas"] = dict(zip(data.label_names, loss.sigmas(), strict=True))
     return gather(partial(_outputs, model), batches, rows), facts

@@ -25,11 +25,12 @@ from fusionctl.corruption_cells import Cell, Curve
 from fusionctl.corruption_film import previous_films
 from fusionctl.data.batch import StayData
 from fusionctl.disclosure import small
+from fusionctl.model_name import model_names
 from fusionctl.noise import parse_levels
 from fusionctl.noise_figure import METRICS, curve_key, draw, title_of
 from fusionctl.report.names import number, with_interval
 from fusionctl.settings import RobustnessSettings, Runtime
-from fusionctl.workdir import Artifact, Draft, model_names
+from fusionctl.workdir import Artifact, Draft
 
 log = logging.getLogger("fusionctl")
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from fusionctl import metrics
-from fusionctl.errors import InputError
+from fusionctl.errors import InputError, UsageError
 from fusionctl.settings import EvaluateSettings, Runtime
 from fusionctl.stages import evaluate
 from fusionctl.workdir import Artifact, Draft
@@ -35,13 +35,37 @@ def probabilities(table, signal, seed, *, films_only=False):
     return np.where(table["has_film"].to_numpy(), p, np.nan).astype(np.float32) if films_only else p
 
 
-def artifact(tmp_path, fusion, table, prob, *, number=1, task="mortality"):
+def artifact(tmp_path, fusion, table, prob, *, number=1, task="mortality", seed=0, loss="bce", sigmas=None, **more):
     identity = f"{number:012x}"
     path = tmp_path / identity
     path.mkdir()
     table.with_columns(pl.Series(f"prob:{LABEL}", prob)).write_parquet(path / "predictions.parquet")
-    settings = {"fusion": {"value": fusion, "source": "flag"}, "task": {"value": task, "source": "default"}}
-    return Artifact("fuse", identity, path, {"settings": settings})
+    (path / "metrics.json").write_text(json.dumps({"sigmas": sigmas} if sigmas else {}))
+    values = {"fusion": fusion, "task": task, "loss": loss, **more}
+    settings = {name: {"value": value, "source": "flag"} for name, value in values.items()}
+    return Artifact("fuse", identity, path, {"settings": settings, "seed": seed, "inputs": {}})
+
+
+def upstream(tmp_path, table):
+    """The preprocess and extract artifacts of these stays, as far as evaluate reads them."""
+    n = len(table)
+    samples = table.select(
+        "stay_id",
+        hadm_id=pl.col("stay_id") - 10_000_000,
+        sex=pl.Series(["F", "M"] * n)[:n],
+        age=pl.Series(np.linspace(18, 91, n)),
+        race=pl.lit("WHITE - RUSSIAN"),
+        care_unit=pl.lit("Medical Intensive Care Unit (MICU)"),
+        film=pl.col("has_film").cast(pl.Int32) - 1,
+    )
+    diagnoses = samples.select("hadm_id", icd_code=pl.lit("I10"), icd_version=pl.lit(10, pl.Int8))
+    found = {}
+    for name, file, content in (("preprocess", "samples", samples), ("extract", "diagnoses", diagnoses)):
+        path = tmp_path / name
+        path.mkdir(exist_ok=True)
+        content.write_parquet(path / f"{file}.parquet")
+        found[name] = Artifact(name, "0" * 12, path, {})
+    return found
 
 
 @pytest.fixture
@@ -59,8 +83,11 @@ def run(tmp_path, artifacts, **settings):
     draft.path.mkdir(exist_ok=True)
     seen = []
     runtime = Runtime(seed=3, progress=lambda label, done, total: seen.append((label, done, total)))
-    evaluate.run(draft, EvaluateSettings(**{"resamples": 50, **settings}), {"fuse": artifacts}, runtime=runtime)
-    assert seen[-1] == ("bootstrap, unpaired stays", len(artifacts), len(artifacts))
+    table = pl.read_parquet(artifacts[0].file("predictions.parquet"))
+    inputs = {"fuse": artifacts, **upstream(tmp_path, table)}
+    evaluate.run(draft, EvaluateSettings(**{"resamples": 50, **settings}), inputs, runtime=runtime)
+    label, done, total = seen[-1]
+    assert label == "bootstrap, subgroups" and done == total > 0
     return draft, json.loads((draft.path / "metrics.json").read_text(), parse_constant=pytest.fail)
 
 
@@ -78,7 +105,7 @@ def test_values_are_those_of_the_test_stays(tmp_path, models):
         assert auroc["low"] < auroc["value"] < auroc["high"]
         assert subset["models"]["ehr"]["labels"][LABEL]["metrics"]["auroc"] == auroc
     assert result["subsets"]["paired"]["n"] + result["subsets"]["unpaired"]["n"] == result["subsets"]["all"]["n"]
-    assert result["models"] == ["attention", "ehr", "cxr"] and result["artifacts"]["cxr"] == models[2].id
+    assert result["models"] == ["attention", "ehr", "cxr"] and result["artifacts"]["cxr"] == [models[2].id]
 
 
 def test_film_only_model_is_judged_on_paired_stays_only(tmp_path, models):
@@ -86,7 +113,8 @@ def test_film_only_model_is_judged_on_paired_stays_only(tmp_path, models):
     everyone, paired = (result["subsets"][name]["models"]["cxr"] for name in ("all", "paired"))
     missing, n = result["subsets"]["unpaired"]["n"], result["subsets"]["all"]["n"]
     assert everyone["missing"] == missing and everyone["note"] == f"no prediction for {missing} of {n} stays"
-    assert everyone["metrics"]["auroc"] == {"value": None, "low": None, "high": None}
+    assert set(everyone["metrics"]) == {*metrics.METRICS, *metrics.TUNED}
+    assert all(entry == {"value": None, "low": None, "high": None} for entry in everyone["metrics"].values())
     assert everyone["labels"][LABEL]["roc"] == [] and everyone["labels"][LABEL]["calibration"] == []
     assert paired["missing"] == 0 and paired["note"] is None and paired["metrics"]["auroc"]["value"] > 0.5
     assert set(result["subsets"]["all"]["differences"]["models"]) == {"ehr"}
@@ -173,9 +201,132 @@ def test_same_inputs_same_bytes(tmp_path, models):
 
 def test_two_models_of_one_fusion_are_told_apart(tmp_path):
     table = stays()
-    pair = [artifact(tmp_path, "ehr", table, probabilities(table, 1.0, i), number=i << 40) for i in (1, 2)]
+    pair = [artifact(tmp_path, "ehr", table, probabilities(table, 1.0, i), number=i << 40, lr=i) for i in (1, 2)]
     _, result = run(tmp_path, pair)
     assert result["models"] == ["ehr 010000", "ehr 020000"]
+
+
+def test_threshold_is_chosen_on_validation_and_judged_on_test_stays(tmp_path, models):
+    _, result = run(tmp_path, models)
+    every = pl.read_parquet(models[1].file("predictions.parquet"))
+    truth, prob = (
+        {split: every.filter(pl.col("split") == split)[f"{kind}:{LABEL}"].to_numpy() for split in ("val", "test")}
+        for kind in ("label", "prob")
+    )
+    scores = [metrics.f1(truth["val"], prob["val"], threshold=t) for t in prob["val"].tolist()]
+    chosen = result["thresholds"]["ehr"][LABEL]
+    assert metrics.f1(truth["val"], prob["val"], threshold=chosen) == max(scores) > min(scores)
+    found = result["subsets"]["all"]["models"]["ehr"]["metrics"]
+    assert found["binary_f1_tuned"]["value"] == pytest.approx(metrics.f1(truth["test"], prob["test"], threshold=chosen))
+    assert found["binary_f1"]["value"] == pytest.approx(metrics.f1(truth["test"], prob["test"]))
+    # The film-only model predicts some validation stays only, and its threshold is chosen on those.
+    assert result["thresholds"]["cxr"][LABEL] is not None
+
+
+def test_comparison_of_chosen_models_is_of_all_pairs(tmp_path, models):
+    _, result = run(tmp_path, models, compare="ehr, attention,cxr")
+    everyone, paired = (result["subsets"][name] for name in ("all", "paired"))
+    assert [(c["a"], c["b"]) for c in everyone["comparisons"]] == [("attention", "ehr")]
+    pairs = [("attention", "ehr"), ("cxr", "ehr"), ("cxr", "attention")]
+    assert [(c["a"], c["b"]) for c in paired["comparisons"]] == pairs
+    assert everyone["differences"]["reference"] == paired["differences"]["reference"] == "ehr"
+    for pair in paired["comparisons"]:
+        value = pair["metrics"]["auroc"]["value"]
+        assert pair["labels"][LABEL]["delong"]["difference"] == pytest.approx(value)
+        assert pair["metrics"]["auroc"]["p"] <= pair["metrics"]["auroc"]["p_holm"] <= 1
+
+
+def test_unknown_model_of_a_comparison_is_refused(tmp_path, models):
+    with pytest.raises(UsageError, match="--compare: 'cnn' is not one of the evaluated models") as error:
+        run(tmp_path, models, compare="ehr,cnn")
+    assert error.value.hint == "known: attention, ehr, cxr"
+
+
+def test_seeds_of_one_model_are_one_row_and_an_ensemble(tmp_path):
+    table = stays()
+    drawn = [probabilities(table, 1.0, i) for i in range(3)]
+    single = probabilities(table, 1.5, 9)
+    three = [artifact(tmp_path, "attention", table, p, number=i << 40, seed=i) for i, p in enumerate(drawn, 1)]
+    draft, result = run(tmp_path, [three[0], artifact(tmp_path, "ehr", table, single, number=9), *three[1:]])
+    assert result["models"] == ["attention", "attention ensemble", "ehr"]
+    assert result["artifacts"]["attention"] == result["artifacts"]["attention ensemble"] == [a.id for a in three]
+    test = (table["split"] == "test").to_numpy()
+    truth = table[f"label:{LABEL}"].to_numpy()[test]
+    values = [metrics.auroc(truth, p[test]) for p in drawn]
+    entry = result["seeds"]["attention"]
+    assert entry["n"] == 3 and entry["seeds"] == [1, 2, 3]
+    assert entry["subsets"]["all"]["auroc"]["values"] == pytest.approx(values)
+    assert entry["subsets"]["all"]["auroc"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    found = result["subsets"]["all"]["models"]
+    assert found["attention"]["metrics"]["auroc"]["value"] == pytest.approx(np.mean(values))
+    ensemble = np.mean([p[test].astype(float) for p in drawn], axis=0)
+    assert found["attention ensemble"]["metrics"]["auroc"]["value"] == pytest.approx(metrics.auroc(truth, ensemble))
+    assert found["attention"]["labels"][LABEL]["roc"] == found["attention ensemble"]["labels"][LABEL]["roc"]
+    brier = result["calibration"]["attention"][LABEL]["brier"]
+    assert brier["value"] == pytest.approx(np.mean((ensemble - truth) ** 2)) and brier["low"] < brier["high"]
+    # DeLong's test is of one ranking: a mean over seeds has none.
+    tests = {(c["a"], c["b"]): c["labels"][LABEL]["delong"] for c in result["subsets"]["all"]["comparisons"]}
+    assert tests["attention ensemble", "attention"] is None and tests["ehr", "attention"] is None
+    names = [name for name in pl.read_parquet(draft.file("predictions.parquet")).columns if name.startswith("prob:")]
+    ids = [f"prob:attention {i}:{LABEL}" for i in ("010000", "020000", "030000")]
+    assert names == [ids[0], f"prob:ehr:{LABEL}", *ids[1:], f"prob:attention ensemble:{LABEL}"]
+
+
+def test_uncertainty_loss_is_compared_with_cross_entropy(tmp_path):
+    table = stays()
+    pair = [
+        artifact(tmp_path, "attention", table, probabilities(table, 1.0, 1), number=1),
+        artifact(
+            tmp_path,
+            "attention",
+            table,
+            probabilities(table, 2.0, 2),
+            number=2,
+            loss="uncertainty",
+            sigmas={LABEL: 0.7},
+        ),
+    ]
+    _, result = run(tmp_path, pair)
+    assert result["models"] == ["attention", "attention+uncertainty"]
+    assert result["sigmas"] == {"attention+uncertainty": {LABEL: 0.7}}
+    (row,) = result["taskwise"]
+    values = [result["subsets"]["all"]["models"][m]["metrics"]["auroc"]["value"] for m in result["models"]]
+    assert (row["label"], row["fusion"], row["sigma"]) == (LABEL, "attention", 0.7)
+    assert [row["bce"]["auroc"], row["uncertainty"]["auroc"]] == values
+    assert row["difference"]["auroc"]["value"] == pytest.approx(values[1] - values[0])
+
+
+def test_subgroups_are_of_all_test_stays(tmp_path, models):
+    _, result = run(tmp_path, models)
+    n = result["subsets"]["all"]["n"]
+    by = {}
+    for entry in result["subgroups"]:
+        by[entry["by"]] = by.get(entry["by"], 0) + entry["n"]
+    assert by == dict.fromkeys(("sex", "age", "race", "care_unit", "era", "film"), n)
+    with_film = next(e for e in result["subgroups"] if e["group"] == "with a film")
+    paired = result["subsets"]["paired"]["models"]
+    assert with_film["n"] == result["subsets"]["paired"]["n"]
+    for model in result["models"]:
+        expected = paired[model]["metrics"]["auroc"]["value"]
+        assert with_film["models"][model]["auroc"]["value"] == pytest.approx(expected)
+
+
+def test_bca_intervals_are_other_intervals_of_the_same_values(tmp_path, models):
+    _, percentile = run(tmp_path, models[:1])
+    _, bca = run(tmp_path, models[:1], interval="bca")
+    one, other = (r["subsets"]["all"]["models"]["attention"]["metrics"]["auroc"] for r in (percentile, bca))
+    assert one["value"] == other["value"] and (one["low"], one["high"]) != (other["low"], other["high"])
+    assert bca["interval"] == "bca"
+
+
+def test_predictions_with_a_spread_are_compared_with_others(tmp_path):
+    table = stays()
+    sampled = table.with_columns(pl.lit(0.1).alias(f"sd:{LABEL}"))
+    pair = [
+        artifact(tmp_path, "card", sampled, probabilities(table, 1.0, 1), number=1),
+        artifact(tmp_path, "ehr", table, probabilities(table, 1.0, 2), number=2),
+    ]
+    assert run(tmp_path, pair)[1]["models"] == ["card", "ehr"]
 
 
 @pytest.mark.parametrize(
