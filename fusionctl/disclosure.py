@@ -34,6 +34,11 @@ def shown_parts(parts: Sequence[int]) -> list[str]:
     return texts
 
 
+def exact(count: str) -> bool:
+    """Whether a shown count is the count itself, and not a bound."""
+    return count[:1].isdigit()
+
+
 def tells_small(*parts: int) -> bool:
     """Whether one of the parts of a total is small, so that no share of that total may be given."""
     return any(small(part) for part in parts)

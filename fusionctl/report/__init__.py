@@ -1,5 +1,5 @@
-"""The report: one self-contained HTML page, and the same tables as Markdown, from plain dictionaries."""
+"""The report: one self-contained HTML page, and its tables as Markdown, CSV and LaTeX, from plain dictionaries."""
 
-from fusionctl.report.page import INCOMPARABLE, banner, markdown, paper_figures, render
+from fusionctl.report.page import FORMATS, INCOMPARABLE, banner, csv_text, latex, markdown, render
 
-__all__ = ["INCOMPARABLE", "banner", "markdown", "paper_figures", "render"]
+__all__ = ["FORMATS", "INCOMPARABLE", "banner", "csv_text", "latex", "markdown", "render"]

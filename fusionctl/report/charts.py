@@ -13,7 +13,8 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 10, 42
 # Colours that the page defines as --s0 ... A model keeps its colour, dash and mark through the whole report.
 SLOTS = 6
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "1 4")
-ROW, GROUP_GAP, NAMES = 21, 8, 160
+# A curve's points that lie on the line of their neighbours within this many units are left out.
+TOLERANCE = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +40,20 @@ class Axis:
         if self.percent:
             return f"{100 * tick:.0f} %"
         step = self.ticks[1] - self.ticks[0]
-        return f"{tick:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
+        return f"{tick:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}".replace("-", "−")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A series: x and y of equal length, None where there is no value; `low`, `high` draw a band; `marks` dots."""
+    """A series: x and y of equal length, None where there is no value; `low`, `high` draw a band; `marks` dots.
+
+    `slot` chooses colour and dash; None is the grey dashed line of what models are compared with.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float | None]
-    slot: int
+    slot: int | None
     low: Sequence[float | None] = ()
     high: Sequence[float | None] = ()
     marks: bool = False
@@ -84,68 +88,32 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, *, title: str, descripti
     """
     parts = [_frame(x, y)]
     if diagonal:
-        ends = (_x(0.0, x), _y(0.0, y), _x(1.0, x), _y(1.0, y))
+        ends = (at_x(0.0, x), _y(0.0, y), at_x(1.0, x), _y(1.0, y))
         parts.append('<line class="ref" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'.format(*ends))
     parts += [_band(line, x, y) for line in lines if line.low]
     parts += [_path(line, x, y) for line in lines]
-    return _svg("".join(parts), HEIGHT, title, description)
+    return svg("".join(parts), HEIGHT, title, description)
 
 
-def interval_chart(
-    groups: Sequence[tuple[str, Sequence[tuple[str, int, float, float, float]]]],
-    label: str,
-    *,
-    title: str,
-    description: str,
-    reference: float | None = None,
-) -> str:
-    """Values with their intervals in rows, grouped: a forest plot.
-
-    Args:
-        groups: (heading, rows of (name, colour slot, value, low, high)).
-        label: name of the quantity.
-        title: name for who cannot see the chart.
-        description: what it shows, in a sentence.
-        reference: value to mark with a vertical line, if it lies on the axis.
-    """
-    x = fitted_axis(label, [v for _, rows in groups for row in rows for v in row[2:]], most=5)
-    parts, top = [], TOP + 4.0
-    for heading, rows in groups:
-        parts.append(f'<text class="strong" x="0" y="{top + 12:.1f}">{escape(heading)}</text>')
-        top += ROW
-        for row in rows:
-            parts.append(_interval(row, x, top))
-            top += ROW
-        top += GROUP_GAP
-    ticks = "".join(
-        f'<line class="grid" x1="{_x(t, x, NAMES):.1f}" y1="{TOP}" x2="{_x(t, x, NAMES):.1f}" y2="{top:.1f}"/>'
-        f'<text class="num mid" x="{_x(t, x, NAMES):.1f}" y="{top + 15:.1f}">{x.text(t)}</text>'
-        for t in x.ticks
-    )
-    if reference is not None and x.low < reference < x.high:
-        at = _x(reference, x, NAMES)
-        ticks += f'<line class="ref" x1="{at:.1f}" y1="{TOP}" x2="{at:.1f}" y2="{top:.1f}"/>'
-    name = f'<text class="mid" x="{(NAMES + WIDTH - RIGHT) / 2:.1f}" y="{top + 32:.1f}">{escape(label)}</text>'
-    return _svg(ticks + "".join(parts) + name, math.ceil(top + 38), title, description)
-
-
-def legend(entries: Iterable[tuple[str, int]], *, marks: bool = False) -> str:
+def legend(entries: Iterable[tuple[str, int | None]], *, marks: bool = False) -> str:
     """The names of series beside a sample of their line, as HTML that wraps."""
     items = []
     for name, slot in entries:
-        dot = f'<circle class="m s{slot % SLOTS}" cx="13" cy="6" r="3"/>' if marks else ""
-        sample = f'<path class="l s{slot % SLOTS}"{_dash(slot)} d="M0 6H26"/>{dot}'
+        dot = f'<circle class="m {colour(slot)}" cx="13" cy="6" r="3"/>' if marks else ""
+        sample = f'<path class="l {colour(slot)}"{_dash(slot)} d="M0 6H26"/>{dot}'
         items.append(f'<li><svg width="26" height="12" aria-hidden="true">{sample}</svg>{escape(name)}</li>')
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def _svg(body: str, height: int, title: str, description: str) -> str:
+def svg(body: str, height: int, title: str, description: str) -> str:
+    """A drawing of the charts' width, with its name for who cannot see it."""
     head = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
     box = f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}"'
     return f'<svg class="chart" {box}>{head}{body}</svg>'
 
 
-def _x(value: float, axis: Axis, left: float = LEFT) -> float:
+def at_x(value: float, axis: Axis, left: float = LEFT) -> float:
+    """Where a value lies on the abscissa; outside of the axis: at its border."""
     share = min(1.0, max(0.0, (value - axis.low) / (axis.high - axis.low)))
     return left + share * (WIDTH - RIGHT - left)
 
@@ -164,7 +132,7 @@ def _frame(x: Axis, y: Axis) -> str:
         parts.append(f'<line class="grid" x1="{LEFT}" y1="{at:.1f}" x2="{end}" y2="{at:.1f}"/>')
         parts.append(f'<text class="num end" x="{LEFT - 6}" y="{at + 4:.1f}">{y.text(tick)}</text>')
     for tick in x.ticks:
-        at = _x(tick, x)
+        at = at_x(tick, x)
         parts.append(f'<line class="grid" x1="{at:.1f}" y1="{TOP}" x2="{at:.1f}" y2="{foot}"/>')
         parts.append(f'<text class="num mid" x="{at:.1f}" y="{foot + 16}">{x.text(tick)}</text>')
     middle = (TOP + foot) / 2
@@ -175,25 +143,50 @@ def _frame(x: Axis, y: Axis) -> str:
     return "".join(parts)
 
 
-def _dash(slot: int) -> str:
-    dash = DASHES[slot % len(DASHES)]
+def colour(slot: int | None) -> str:
+    """The style class of a slot's colour."""
+    return "base" if slot is None else f"s{slot % SLOTS}"
+
+
+def _dash(slot: int | None) -> str:
+    if slot is None:
+        return ""
+    # The second six models have the colours of the first, with other dashes.
+    dash = DASHES[(slot + slot // SLOTS) % len(DASHES)]
     return f' stroke-dasharray="{dash}"' if dash else ""
 
 
 def _path(line: Line, x: Axis, y: Axis) -> str:
-    steps, pen, dots = [], "M", []
+    """The line in as many pieces as gaps leave, and its dots."""
+    pieces: list[list[tuple[float, float]]] = [[]]
     for a, b in zip(line.x, line.y, strict=True):
         if b is None:
-            pen = "M"
-            continue
-        at = f"{_x(a, x):.1f} {_y(b, y):.1f}"
-        steps.append(pen + at)
-        pen = "L"
-        if line.marks:
-            left, top = at.split()
-            dots.append(f'<circle class="m s{line.slot % SLOTS}" cx="{left}" cy="{top}" r="3"/>')
-    stroke = f'<path class="l s{line.slot % SLOTS}"{_dash(line.slot)} d="{"".join(steps)}"/>' if steps else ""
-    return stroke + "".join(dots)
+            pieces.append([])
+        else:
+            pieces[-1].append((at_x(a, x), _y(b, y)))
+    steps = ["M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in thinned(piece)) for piece in pieces if piece]
+    stroke = f'<path class="l {colour(line.slot)}"{_dash(line.slot)} d="{"".join(steps)}"/>' if steps else ""
+    dots = [(a, b) for piece in pieces for a, b in piece] if line.marks else []
+    mark = f'<circle class="m {colour(line.slot)}" '
+    return stroke + "".join(f'{mark}cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in dots)
+
+
+def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points without those that the lines between the others pass within TOLERANCE (Ramer 1972)."""
+    kept, open_ranges = {0, len(points) - 1}, [(0, len(points) - 1)]
+    while open_ranges:
+        first, last = open_ranges.pop()
+        (ax, ay), (bx, by) = points[first], points[last]
+        length = math.hypot(bx - ax, by - ay)
+        off = [
+            (abs((bx - ax) * (ay - py) - (ax - px) * (by - ay)) / length if length else math.hypot(px - ax, py - ay), i)
+            for i, (px, py) in enumerate(points[first + 1 : last], first + 1)
+        ]
+        farthest, at = max(off, default=(0.0, 0))
+        if farthest > TOLERANCE:
+            kept.add(at)
+            open_ranges += [(first, at), (at, last)]
+    return [points[i] for i in sorted(kept)]
 
 
 def _band(line: Line, x: Axis, y: Axis) -> str:
@@ -202,16 +195,6 @@ def _band(line: Line, x: Axis, y: Axis) -> str:
         for a, low, high in zip(line.x, line.low, line.high, strict=True)
         if low is not None and high is not None
     ]
-    upper = [f"{_x(a, x):.1f} {_y(high, y):.1f}" for a, _, high in points]
-    lower = [f"{_x(a, x):.1f} {_y(low, y):.1f}" for a, low, _ in reversed(points)]
-    return f'<path class="b s{line.slot % SLOTS}" d="M{"L".join(upper + lower)}Z"/>' if points else ""
-
-
-def _interval(row: tuple[str, int, float, float, float], x: Axis, top: float) -> str:
-    name, slot, value, low, high = row
-    middle = top + ROW / 2
-    ends = f'd="M{_x(low, x, NAMES):.1f} {middle:.1f}H{_x(high, x, NAMES):.1f}"'
-    return (
-        f'<text x="10" y="{middle + 4:.1f}">{escape(name)}</text><path class="l s{slot % SLOTS}" {ends}/>'
-        f'<circle class="m s{slot % SLOTS}" cx="{_x(value, x, NAMES):.1f}" cy="{middle:.1f}" r="4"/>'
-    )
+    upper = [f"{at_x(a, x):.1f} {_y(high, y):.1f}" for a, _, high in points]
+    lower = [f"{at_x(a, x):.1f} {_y(low, y):.1f}" for a, low, _ in reversed(points)]
+    return f'<path class="b {colour(line.slot)}" d="M{"L".join(upper + lower)}Z"/>' if points else ""

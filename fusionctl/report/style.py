@@ -22,7 +22,10 @@ h2 { font-size: 1.35rem; margin: 2.75rem 0 .5rem; padding-top: .75rem; border-to
 h3 { font-size: 1.05rem; margin: 1.5rem 0 .4rem; }
 p { margin: .4rem 0 .8rem; max-width: 46rem; }
 .soft, figcaption, caption, small { color: var(--soft); }
-.lead { font-size: 1.08rem; }
+.lead { font-size: 1.08rem; } p.caption { margin: 1.2rem 0 0; font-weight: 600; font-size: .93rem; }
+.findings { margin: .8rem 0 1rem; padding: .8rem 1.2rem .8rem 2.2rem; max-width: 52rem; background: var(--raised);
+  border: 1px solid var(--line); border-radius: .35rem; } .findings li { margin: .3rem 0; }
+dl { margin: .5rem 0; max-width: 46rem; } dt { font-weight: 600; } dd { margin: 0 0 .5rem; color: var(--soft); }
 .banner { background: var(--warn); color: var(--warn-ink); border-left: .4rem solid var(--warn-edge);
   padding: .7rem 1rem; margin: 0 0 1.25rem; border-radius: .25rem; max-width: none; }
 nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; padding: 0; margin: 1rem 0 0; list-style: none; }
@@ -42,6 +45,7 @@ tbody th { font-weight: 400; } tbody th.group { font-weight: 600; padding-top: 1
 tbody th.group small, tbody th small { font-weight: 400; }
 th.group .stay { position: sticky; left: 0; display: inline-block; max-width: calc(100vw - 2rem); }
 tbody th[scope=row] small { display: block; max-width: 14rem; }
+table:not(.stack) tbody th[scope=row] { min-width: 11rem; }
 td { white-space: nowrap; } td code { white-space: nowrap; }
 td small { display: block; }
 code { font: .88em ui-monospace, "Liberation Mono", Menlo, Consolas, monospace; overflow-wrap: break-word; }
@@ -56,11 +60,12 @@ svg text { fill: var(--soft); font-size: 12px; } svg .num { font-size: 11px; fon
 svg text.strong { fill: var(--ink); font-weight: 600; } svg .mid { text-anchor: middle; } svg .end { text-anchor: end; }
 .grid { stroke: var(--grid); } .ref { stroke: var(--soft); stroke-dasharray: 3 3; }
 .l { fill: none; stroke-width: 2; stroke-linejoin: round; } .m { stroke: var(--ground); }
-.b { opacity: .13; }
+.b { opacity: .13; } .d { stroke: var(--ground); stroke-width: .5; }
+.l.base { stroke: var(--soft); stroke-width: 1.5; stroke-dasharray: 1 4; stroke-linecap: round; }
 .l.s0 { stroke: var(--s0); } .l.s1 { stroke: var(--s1); } .l.s2 { stroke: var(--s2); }
 .l.s3 { stroke: var(--s3); } .l.s4 { stroke: var(--s4); } .l.s5 { stroke: var(--s5); }
-:is(.m, .b).s0 { fill: var(--s0); } :is(.m, .b).s1 { fill: var(--s1); } :is(.m, .b).s2 { fill: var(--s2); }
-:is(.m, .b).s3 { fill: var(--s3); } :is(.m, .b).s4 { fill: var(--s4); } :is(.m, .b).s5 { fill: var(--s5); }
+:is(.m, .b, .d).s0 { fill: var(--s0); } :is(.m, .b, .d).s1 { fill: var(--s1); } :is(.m, .b, .d).s2 { fill: var(--s2); }
+:is(.m, .b, .d).s3 { fill: var(--s3); } :is(.m, .b, .d).s4 { fill: var(--s4); } :is(.m, .b, .d).s5 { fill: var(--s5); }
 .flow { list-style: none; padding: 0; margin: .75rem 0 1.25rem; max-width: 46rem; }
 .flow .box { background: var(--raised); border: 1px solid var(--line); border-radius: .35rem; padding: .45rem .8rem; }
 .flow .drop { margin-left: 1.4rem; padding: .4rem 0 .4rem 1rem; border-left: 2px solid var(--line);
@@ -73,8 +78,11 @@ footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 2rem; color: var(-
   th.group small { display: block; } td small { font-size: .72rem; } tbody th[scope=row] small { max-width: 7rem; }
 
   .stack, .stack thead, .stack tbody { display: block; min-width: 0; }
-  .stack tr { display: grid; grid-template-columns: repeat(var(--columns), 1fr); border-bottom: 1px solid var(--line); }
-  .stack th, .stack td { border: 0; padding: .1rem 0; min-width: 0; } .stack td { padding-bottom: .35rem; }
+  .stack tr { display: grid; grid-template-columns: repeat(var(--columns), 1fr); column-gap: .2rem;
+    border-bottom: 1px solid var(--line); }
+  .stack thead th { font-size: .66rem; } .stack td small { font-size: .68rem; }
+  .stack th, .stack td { border: 0; padding: .1rem 0; min-width: 0; }
+  .stack td { padding-bottom: .35rem; white-space: normal; }
   .stack tr > th:first-child { grid-column: 1 / -1; padding-top: .35rem; max-width: none; }
   .stack td small { white-space: normal; padding-left: .3rem; } .stack tbody th[scope=row] small { max-width: none; } }
 @media print { :root { color-scheme: light; --ground: #fff; --raised: #f5f7fa; --ink: #000; --soft: #444; --line: #bbb;
@@ -82,6 +90,7 @@ footer { margin-top: 3rem; padding-top: 1rem; padding-bottom: 2rem; color: var(-
   --s3: #a1458a; --s4: #5b6470; --s5: #7a6400; }
   body { font-size: 10.5pt; } nav { display: none; } main, header, footer { max-width: none; padding: 0; }
   .scroll { overflow: visible; background: none; } .legend { break-after: avoid; } .charts { break-before: avoid; }
+  tr:has(th.group) { break-after: avoid; }
   figure, tr, .flow li, .banner { break-inside: avoid; } h2, h3 { break-after: avoid; }
   .charts { grid-template-columns: repeat(2, 1fr); }
   details::details-content { content-visibility: visible; display: block; } }
