@@ -144,11 +144,3 @@ def test_files_among_the_common_options_are_paths():
     assert collect_common({}, {}, defaults)["split_file"] is None
     with pytest.raises(UsageError, match=r"\[common\] init must be of type str; got 5"):
         collect_common({}, {"common": {"init": 5}}, defaults)
-
-
-def test_the_annotated_example_is_valid():
-    from pathlib import Path
-
-    tables = read_config(Path(__file__).parents[1] / "examples" / "settings.toml", SETTINGS)
-    for name, stage in STAGES.items():
-        collect(name, stage.settings, flags={}, config=tables, preset="paper", environment={})
