@@ -2,6 +2,8 @@
 #   make demo   set up an environment and run the whole pipeline on synthetic data, on a CPU
 #   make test   set up an environment and run the tests
 #   make check  format, lint and types
+#   make lock   pin every dependency, with hashes, in requirements.lock (Linux x86-64)
+#   make audit  look the pinned versions up in the public list of known vulnerabilities (needs the network)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,7 +12,7 @@ BIN := $(VENV)/bin
 export PIP_FIND_LINKS =
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check clean
+.PHONY: demo test check lock audit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fusionctl demo --work-dir demo
@@ -22,6 +24,20 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# No address of an index may get into the file: who installs decides where packages come from.
+lock: $(VENV)/.tools
+	$(VENV)/tools/bin/uv pip compile pyproject.toml --extra dicom --generate-hashes --quiet --upgrade \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --output-file requirements.lock
+
+audit: $(VENV)/.tools
+	$(VENV)/tools/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip
+
+$(VENV)/.tools:
+	$(PYTHON) -m venv $(VENV)/tools
+	$(VENV)/tools/bin/python -m pip install --quiet uv pip-audit
+	touch $@
 
 $(VENV)/.installed: pyproject.toml setup.py fusionctl/data/_scan.c fusionctl/_boot.c
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fusionctl needs Python 3.11 or later")'

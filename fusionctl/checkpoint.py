@@ -7,12 +7,9 @@ one, never half of one.
 from __future__ import annotations
 
 import json
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import safetensors
@@ -26,8 +23,6 @@ from fusionctl.errors import InputError
 Tensors = dict[str, Tensor]
 # Name of a training run's checkpoint in the draft of its artifact.
 CHECKPOINT = "checkpoint.safetensors"
-# Slurm sends USR1 (or TERM) before it ends a job: both ask to save and leave.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -55,10 +50,19 @@ def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
         with safetensors.safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["facts"])
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (no mapping)
-    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{path}: not a readable weights file: {error}", hint="rebuild its artifact with --force"
         ) from error
+
+
+def checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> int:
+    """CRC-32 of names and contents: safetensors files carry none, and storage that flips a bit says nothing."""
+    total = zlib.crc32(json.dumps(facts, sort_keys=True).encode())
+    for name in sorted(tensors):
+        plain = tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        total = zlib.crc32(plain.numpy().data, zlib.crc32(name.encode(), total))
+    return total
 
 
 def write_weights(path: Path, model: nn.Module, *, config: Mapping[str, Any]) -> None:
@@ -101,35 +105,3 @@ def restore_adam(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
     for group, lr in zip(content["param_groups"], lrs, strict=True):
         group["lr"] = lr
     optimiser.load_state_dict(content)
-
-
-class StopFlag:
-    """Whether a signal has asked to save and leave, and which."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.signal is not None
-
-    def set(self, number: int, frame: FrameType | None = None) -> None:
-        """Handle a signal: only note it. Saving inside a handler would meet a half-updated model."""
-        self.signal = number
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[StopFlag]:
-    """Turn SIGTERM and SIGUSR1 into a flag for as long as the context lasts.
-
-    Outside the main thread, where Python allows no handlers, the flag is never set.
-    """
-    flag = StopFlag()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    previous = {number: signal.signal(number, flag.set) for number in STOP_SIGNALS}
-    try:
-        yield flag
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from fusionctl import __version__, console, distributed
+from fusionctl import __version__, cli_cluster, console, distributed
 from fusionctl.catalogue import Kind, listed
-from fusionctl.config import collect_common, parse_assignments, read_config
+from fusionctl.config import collect_common, everywhere, parse_assignments, read_config
 from fusionctl.errors import StaleError, UsageError
 from fusionctl.inventory import status_rows, superseded
 from fusionctl.options import (
@@ -28,7 +28,7 @@ from fusionctl.options import (
     pin_parameters,
     setting_parameters,
 )
-from fusionctl.session import RUN_MODELS, Session, check_roots
+from fusionctl.session import RUN_MODELS, Session, check_common, check_reachable, check_roots
 from fusionctl.settings import Runtime, Task
 from fusionctl.stages import STAGES, Stage
 from fusionctl.workdir import Artifact, Work
@@ -49,11 +49,12 @@ def _session(values: dict[str, Any], flags: dict[str, dict[str, Any]]) -> Sessio
     config = read_config(values["config"], SETTINGS)
     common = collect_common(values, config, COMMON_DEFAULTS)
     roots = {name: common[name] for name in ROOT_HELP}
-    if common["seed"] < 0 or common["jobs"] < 1:
-        raise UsageError(f"--seed must be >= 0 and --jobs >= 1; got {common['seed']} and {common['jobs']}")
+    check_common(common["seed"], common["jobs"], common["device"])
     check_roots(roots)
+    check_reachable("--work-dir", common["work_dir"])
     progress = console.Progress(quiet=values["quiet"] or not distributed.place().leads)
-    runtime = Runtime(seed=common["seed"], jobs=common["jobs"], device=common["device"], progress=progress)
+    own = {name: common[name] for name in ("seed", "jobs", "device", "stage_to")}
+    runtime = Runtime(**own, progress=progress)
     work = Work(common["work_dir"])
     options = {"force": values["force"], "dry_run": values["dry_run"], "preset": common["preset"]}
     return Session(work=work, runtime=runtime, config=config, flags=flags, roots=roots, **options)
@@ -86,7 +87,7 @@ def _add_stage(stage: Stage) -> None:
 
     def body(values: dict[str, Any]) -> None:
         flags = {s.name: {f.name: values[f.name] for f in dataclasses.fields(s.settings)} for s in settings}
-        shard = parse_shard(values["shard"]) if values.get("shard") else None
+        shard = parse_shard(values["shard"]) if values.get("shard") is not None else None
         pins = {n: values[pin_name(n)] for n in STAGES if values.get(pin_name(n))}
         session = _session(values, flags)
         for seed in _seeds(session, values.get("seeds")):
@@ -98,7 +99,7 @@ def _add_stage(stage: Stage) -> None:
     shards = [parameter("shard", str, "do share I of N only (I/N), beside other jobs")] if stage.shards else []
     shards += [SEEDS] if stage.trains else []
     parameters = [*(p for s in settings for p in setting_parameters(s)), *shards]
-    parameters += [*pin_parameters(stage), *common_parameters(roots)]
+    parameters += [*pin_parameters(stage), *common_parameters(roots, networks=stage.networks)]
     app.command(stage.name, help=stage.help)(command_with(body, parameters))
 
 
@@ -114,11 +115,8 @@ def _split(text: str | None) -> list[str]:
 
 
 def _run(values: dict[str, Any]) -> None:
-    flags = parse_assignments(values["set"] or [], SETTINGS)
-    for name in ("task", "noise"):
-        for stage, cls in SETTINGS.items():
-            if values.get(name) and stage != "pretrain-cxr" and name in {f.name for f in dataclasses.fields(cls)}:
-                flags.setdefault(stage, {})[name] = values[name]
+    given = {name: values.get(name) for name in ("task", "noise")}
+    flags = everywhere(parse_assignments(values["set"] or [], SETTINGS), SETTINGS, given)
     session = _session(values, flags)
     _show(session.run_all(_split(values["models"]), seeds=len(_seeds(session, values["seeds"]))), values)
 
@@ -223,7 +221,7 @@ def _add_commands() -> None:
     stays = parameter("stays", int, "number of synthetic ICU stays (default: 600)")
     demo_stays = parameter("stays", int, f"number of synthetic ICU stays (default: {DEMO_STAYS})")
     app.command("run", help="Run all stages in order, from raw files to the report.")(
-        command_with(_run, [*run, *common_parameters(both)])
+        command_with(_run, [*run, *common_parameters(both, networks=True)])
     )
     app.command("demo", help="Run everything on synthetic data, on a CPU, in minutes.")(
         command_with(_demo, [demo_stays, *run, *common_parameters(())])
@@ -255,6 +253,7 @@ def _add_commands() -> None:
 
 
 _add_commands()
+cli_cluster.add_commands(app)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from fusionctl.settings import check
 Sourced = dict[str, dict[str, Any]]
 
 # Options of a run that are not settings of a stage; the TOML table [common] may set them.
-_PATHS = ("work_dir", "mimic_root", "cxr_root", "split_file", "init")
+_PATHS = ("work_dir", "mimic_root", "cxr_root", "split_file", "init", "stage_to")
 COMMON = (*_PATHS, "seed", "jobs", "device", "preset")
 
 
@@ -31,8 +31,10 @@ def read_config(path: Path | None, stages: Mapping[str, type[Any]]) -> dict[str,
         return {}
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"--config {path}: {error}", hint="give a readable TOML file") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"--config {path}: {getattr(error, 'strerror', None) or error}", hint="give a readable TOML file"
+        ) from error
     known = {name: [f.name for f in dataclasses.fields(cls)] for name, cls in stages.items()} | {"common": list(COMMON)}
     tables: dict[str, dict[str, Any]] = {}
     for table, values in content.items():
@@ -67,6 +69,8 @@ def collect_common(
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise UsageError(f"[common] {name} must be of type {kind.__name__}; got {value!r}")
         value = default if value is None else value
+        if isinstance(value, str) and "\0" in value:
+            raise UsageError(f"[common] {name} must not hold a NUL character")
         found[name] = Path(value) if name in _PATHS and value is not None else value
     if found["preset"] not in PRESETS:
         raise UsageError(f"--preset must be one of {', '.join(PRESETS)}; got {found['preset']!r}")
@@ -92,6 +96,21 @@ def parse_assignments(assignments: Iterable[str], stages: Mapping[str, type[Any]
     return found
 
 
+def everywhere(
+    flags: Mapping[str, Mapping[str, Any]], stages: Mapping[str, type[Any]], values: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Settings by stage, and with them those that one option gives to every stage that has them.
+
+    The task of `pretrain-cxr` is its own: what its encoder learns.
+    """
+    found = {stage: dict(given) for stage, given in flags.items()}
+    for name, value in values.items():
+        for stage, cls in stages.items():
+            if value and stage != "pretrain-cxr" and name in {field.name for field in dataclasses.fields(cls)}:
+                found.setdefault(stage, {})[name] = value
+    return found
+
+
 def collect(
     stage: str,
     cls: type[Any],
@@ -111,7 +130,7 @@ def collect(
     """
     given: Sourced = {}
     for name in (field.name for field in dataclasses.fields(cls)):
-        variable = f"FUSIONCTL_{stage}_{name}".upper().replace("-", "_")
+        variable = variable_of(stage, name)
         if flags.get(name) is not None:
             given[name] = {"value": flags[name], "source": "flag"}
         elif environment.get(variable):
@@ -125,6 +144,17 @@ def collect(
     sourced = {name: {**defaults, **named, **given}[name] for name in defaults}
     check(cls(**{name: entry["value"] for name, entry in sourced.items()}))
     return sourced
+
+
+def variable_of(*names: str) -> str:
+    """The environment variable of a setting (its stage, its name) or of a common option (its name)."""
+    return "_".join(("FUSIONCTL", *names)).upper().replace("-", "_")
+
+
+def known_variables(stages: Mapping[str, type[Any]]) -> set[str]:
+    """Every environment variable that is read."""
+    settings = {variable_of(stage, f.name) for stage, cls in stages.items() for f in dataclasses.fields(cls)}
+    return settings | {variable_of(name) for name in (*COMMON, "config")}
 
 
 def _kind(cls: type[Any], name: str) -> type[Any]:

@@ -37,6 +37,15 @@ def fingerprint(root: Path, patterns: Iterable[str]) -> dict[str, list[Any]]:
         raise InputError(f"{error.filename}: {error.strerror}", hint="check that you may read the data set") from error
 
 
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Size and modification time in ns, by which a change during a run is noticed; None: the file cannot be seen."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
 def _listed_digests(root: Path) -> dict[str, str]:
     sums = root / "SHA256SUMS.txt"
     if not sums.is_file():

@@ -25,6 +25,7 @@ from fusionctl.loop_batches import Rows
 from fusionctl.loop_course import Course
 from fusionctl.loop_results import chances, finite, gather, history_lines, predict, score, summary
 from fusionctl.loop_state import Learner, Record, TrainingState
+from fusionctl.stopping import StopFlag, stop_on_signal
 
 __all__ = [
     "Course",
@@ -100,7 +101,7 @@ def train(
     run = TrainingState(learner, course, path=checkpoint)
     run.resume()
     yield from run.history
-    with files.stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         while run.epoch < course.epochs and run.epoch - run.best_epoch < course.patience:
             started = time.perf_counter()
             _learn(run, stop)
@@ -111,7 +112,7 @@ def train(
     model.eval()
 
 
-def _learn(run: TrainingState, stop: files.StopFlag) -> None:
+def _learn(run: TrainingState, stop: StopFlag) -> None:
     """The steps that are left of the epoch."""
     course, epoch, group = run.course, run.epoch + 1, run.group
     begin_epoch = getattr(run.learner.model, "begin_epoch", None)
@@ -141,7 +142,7 @@ def _agree(group: distributed.Group, stop: bool, labels: Tensor) -> tuple[bool, 
     return stops > 0, [n / group.size for n in known]
 
 
-def _validate(run: TrainingState, stop: files.StopFlag) -> dict[str, float]:
+def _validate(run: TrainingState, stop: StopFlag) -> dict[str, float]:
     """Scores of the validation rows, by the loss as it is now; the first process predicts for all."""
     course, loss, device = run.course, run.learner.loss, run.course.device
     torch.manual_seed(mix(course.seed, run.epoch + 1))

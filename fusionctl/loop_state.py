@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from fusionctl import checkpoint as files
-from fusionctl import distributed
+from fusionctl import distributed, loop_saved
 from fusionctl.errors import FusionctlError, InputError, Interrupted
 from fusionctl.loop_course import Course, Labelled
+from fusionctl.stopping import StopFlag
 
 log = logging.getLogger("fusionctl")
 
@@ -134,7 +135,7 @@ class TrainingState:
         self.save()
         return record
 
-    def leave_if(self, stop: files.StopFlag) -> None:
+    def leave_if(self, stop: StopFlag) -> None:
         """Save and stop the run if a signal has come."""
         if stop:
             self.leave()
@@ -151,13 +152,15 @@ class TrainingState:
         (loss_sum,) = self.group.total([self.loss_sum.item()])
         if self.path is None or not self.group.leads:
             return
-        adam = files.flatten_adam(self.optimiser)
-        groups = {"learner": self.learner.state_dict(), "best": self.best, "adam": adam}
-        tensors = {f"{group}/{name}": t for group, entries in groups.items() for name, t in entries.items()}
-        facts = {name: getattr(self, name) for name in ("epoch", "step", "best_epoch", "best_score", "history")}
-        facts["lrs"] = [group["lr"] for group in self.optimiser.param_groups]
-        facts["schedule"] = self.schedule.state_dict()
-        files.write(self.path, {**tensors, "loss_sum": torch.tensor(loss_sum, dtype=torch.float64)}, facts)
+        loop_saved.Saved(
+            learner=self.learner.state_dict(),
+            best=self.best,
+            adam=files.flatten_adam(self.optimiser),
+            loss_sum=torch.tensor(loss_sum, dtype=torch.float64),
+            lrs=[group["lr"] for group in self.optimiser.param_groups],
+            schedule=self.schedule.state_dict(),
+            position=loop_saved.Position(self.epoch, self.step, self.best_epoch, self.best_score, self.history),
+        ).write(self.path)
 
     def resume(self) -> None:
         """Continue from the checkpoint, if there is one that fits, and make ready for the first step."""
@@ -171,22 +174,23 @@ class TrainingState:
 
     def _read(self, path: Path) -> None:
         try:
-            tensors, facts = files.read(path)
-            groups: dict[str, dict[str, Tensor]] = {"learner": {}, "best": {}, "adam": {}}
-            loss_sum = tensors.pop("loss_sum")
-            for key, tensor in tensors.items():
-                group, name = key.split("/", 1)
-                groups[group][name] = tensor
-            files.load_into(self.learner, groups["learner"], path)
+            saved = loop_saved.read(
+                path,
+                learner=self.learner.state_dict(),
+                parameters=[p for group in self.optimiser.param_groups for p in group["params"]],
+                n_groups=len(self.optimiser.param_groups),
+                schedule=self.schedule.state_dict(),
+            )
         except InputError as error:
             log.warning("the checkpoint is not used, training starts again: %s", error.message)
             return
-        files.restore_adam(self.optimiser, groups["adam"], facts.pop("lrs"))
-        self.schedule.load_state_dict(facts.pop("schedule"))
-        self.best = groups["best"]
+        files.load_into(self.learner, saved.learner, path)
+        files.restore_adam(self.optimiser, saved.adam, saved.lrs)
+        self.schedule.load_state_dict(saved.schedule)
+        self.best = dict(saved.best)
         if self.group.leads:  # of all processes, so it counts once
-            self.loss_sum = loss_sum.to(self.course.device)
-        for name, value in facts.items():
+            self.loss_sum = saved.loss_sum.to(self.course.device)
+        for name, value in vars(saved.position).items():
             setattr(self, name, value)
         log.info("resumed from a checkpoint: epoch %d, step %d", self.epoch + 1, self.step)
 

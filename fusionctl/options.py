@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from fusionctl import console, distributed
+from fusionctl.config import variable_of
 from fusionctl.errors import FusionctlError, UsageError
 from fusionctl.presets import PRESETS
 from fusionctl.settings import default_jobs
@@ -26,11 +27,13 @@ COMMON_DEFAULTS: dict[str, Any] = {
     "cxr_root": None,
     "split_file": None,
     "init": None,
+    "stage_to": None,
     "seed": 0,
     "jobs": default_jobs(),
     "device": "auto",
     "preset": "paper",
 }
+_LONGEST_MESSAGE = 2000  # characters
 COMMON_HELP = {
     "work_dir": (Path, "folder of all artifacts (default: work)"),
     "config": (Path, "TOML file: one table a stage, and one named common"),
@@ -50,12 +53,15 @@ ROOT_HELP = {
     "split_file": (Path, "folder with MedFuse's testset.csv and valset.csv, or a CSV file with subject_id,split"),
     "init": (Path, "weights to begin the film encoder with (safetensors), instead of random ones"),
 }
+NODE_HELP = {
+    "stage_to": (Path, "folder on the node's own disk to read the arrays from: copied there once, and compared"),
+}
 
 
 def parameter(name: str, kind: Any, help: str, *names: str, panel: str | None = None) -> inspect.Parameter:
     """One keyword-only Typer option; None means not given, so that other sources can fill it."""
     flag = "--" + name.replace("_", "-")
-    environment = f"FUSIONCTL_{name.upper()}" if name in COMMON_DEFAULTS else None
+    environment = variable_of(name) if name in (*COMMON_DEFAULTS, "config") else None
     declared = names or ((f"{flag}/--no-{flag[2:]}",) if kind is bool and name not in COMMON_HELP else (flag,))
     # readable: a folder that may not be read is missing input (exit code 3), not wrong usage; it is checked on opening.
     info = typer.Option(
@@ -72,9 +78,9 @@ def parameter(name: str, kind: Any, help: str, *names: str, panel: str | None = 
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def common_parameters(roots: tuple[str, ...]) -> list[inspect.Parameter]:
-    """The options of every command, after the raw folders that this one reads."""
-    table = {**{name: ROOT_HELP[name] for name in roots}, **COMMON_HELP}
+def common_parameters(roots: tuple[str, ...], *, networks: bool = False) -> list[inspect.Parameter]:
+    """The options of every command, after the raw folders that this one reads and what networks are told of nodes."""
+    table = {**{name: ROOT_HELP[name] for name in roots}, **(NODE_HELP if networks else {}), **COMMON_HELP}
     return [parameter(name, kind, help, panel="Common options") for name, (kind, help) in table.items()]
 
 
@@ -133,7 +139,7 @@ def command_with(body: Callable[[dict[str, Any]], None], parameters: list[inspec
                 console.configure_logging(quiet=True, verbose=False)
             body(values)
         except FusionctlError as error:
-            sys.stderr.write(f"error: {error}\n")
+            sys.stderr.write(f"error: {_shortened(str(error))}\n")
             raise typer.Exit(error.exit_code) from error
         except BrokenPipeError:  # who read the output has gone, as after `| head`
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what the interpreter flushes at its end
@@ -147,6 +153,15 @@ def command_with(body: Callable[[dict[str, Any]], None], parameters: list[inspec
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
+
+
+def _shortened(text: str) -> str:
+    """A message without the middle of what somebody gave in place of a word or a number."""
+    return (
+        text
+        if len(text) <= _LONGEST_MESSAGE
+        else f"{text[: _LONGEST_MESSAGE // 2]} [...] {text[-_LONGEST_MESSAGE // 4 :]}"
+    )
 
 
 def _report_bug(error: Exception, *, verbose: bool) -> None:

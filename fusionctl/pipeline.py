@@ -12,17 +12,21 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fusionctl import __version__, distributed
-from fusionctl.errors import FusionctlError, InputError, Interrupted, UsageError
+from fusionctl import __version__, distributed, staging
+from fusionctl.errors import InputError, UsageError
+from fusionctl.failures import one_error
+from fusionctl.fingerprint import stamp
 from fusionctl.plan import Plan, plan, raw_identity, staleness, why
 from fusionctl.settings import Runtime
-from fusionctl.workdir import Artifact, Draft, Work, writable
+from fusionctl.stopping import leave_on_signal
+from fusionctl.workdir import QUICK_BYTES, Artifact, Draft, Work, writable
 
 __all__ = ["Plan", "execute", "execute_shard", "plan", "staleness", "why"]
 
@@ -53,22 +57,23 @@ def execute(work: Work, plan: Plan, *, force: bool = False, dry_run: bool = Fals
     existing, say = work.get(name, plan.id), _say(plan)
     if existing and not force:
         say("%s: up to date (%s)", name, plan.id)
-        return existing
+        return existing.verify(largest=QUICK_BYTES)
     reason = "--force" if existing else why(work, plan)
     if dry_run:
         log.info("%s: would run (%s): %s", name, plan.id, reason)
         return Artifact(name, plan.id, work.path(name, plan.id), {})
     if not where.leads:
         return _join(work, plan, where)
-    writable(work.root)
-    with work.lock(name, plan.id):
-        existing = work.get(name, plan.id)
-        if existing and not force:
-            say("%s: up to date (%s): another run has just made it", name, plan.id)
-            return existing
-        work.check_no_shard(name, plan.id)
-        say("%s: running (%s): %s", name, plan.id, reason)
-        return _run(work, plan, resume=plan.stage.keeps_draft and not force)
+    with one_error(plan.stage.name, plan.roots), _leave_on_signal(plan, where):
+        writable(work.root)
+        with work.lock(name, plan.id):
+            existing = work.get(name, plan.id)
+            if existing and not force:
+                say("%s: up to date (%s): another run has just made it", name, plan.id)
+                return existing
+            work.check_no_shard(name, plan.id)
+            say("%s: running (%s): %s", name, plan.id, reason)
+            return _run(work, plan, resume=plan.stage.keeps_draft and not force)
 
 
 def execute_shard(work: Work, plan: Plan, shard: tuple[int, int], *, dry_run: bool = False) -> None:
@@ -87,16 +92,13 @@ def execute_shard(work: Work, plan: Plan, shard: tuple[int, int], *, dry_run: bo
     if dry_run:
         log.info("%s: would run share %d of %d (%s): %s", name, i, n, plan.id, why(work, plan))
         return
-    writable(work.root)
-    with work.lock(name, plan.id):
-        pass  # the run that finishes is not at work now
-    with work.lock(name, f"{plan.id}.shard-{i}-of-{n}"):
-        log.info("%s: running share %d of %d (%s)", name, i, n, plan.id)
-        _verify(plan)
-        try:
+    with one_error(plan.stage.name, plan.roots), _leave_on_signal(plan, distributed.place()):
+        writable(work.root)
+        with work.lock(name, f"{plan.id}.shard-{i}-of-{n}"):
+            work.check_free(name, plan.id)  # the run that finishes asks for the shares after it has its own lock
+            log.info("%s: running share %d of %d (%s)", name, i, n, plan.id)
+            _verify(plan)
             _call(plan, work.draft(name, plan.id, resume=True), shard)
-        except Exception as error:
-            raise _explained(error, name) from error
     log.info("%s: share %d of %d done; after all shares run: fusionctl %s", name, i, n, name)
 
 
@@ -105,14 +107,27 @@ def _say(plan: Plan) -> Callable[..., None]:
     return log.debug if plan.stage.hidden else log.info
 
 
+def _leave_on_signal(plan: Plan, where: distributed.Place) -> AbstractContextManager[None]:
+    """Asked to end, a stage goes in order, wherever it is; several processes cannot: one would wait for another."""
+    if where.size > 1:
+        return nullcontext()
+    kept = "what was done is kept and the same command goes on from it" if plan.stage.keeps_draft else ""
+    return leave_on_signal(
+        f"{plan.stage.name}: stopped by a signal", hint=kept or "the same command starts this stage again"
+    )
+
+
 def _verify(plan: Plan) -> None:
     """Verify all inputs; where the process keeps what it has opened, each once: a data set may be tens of GB."""
     kept = {} if plan.runtime.kept is None else plan.runtime.kept
     verified = kept.setdefault("verified", set())
     for entry in plan.inputs.values():
         for artifact in entry if isinstance(entry, list) else [entry]:
-            if artifact is not None and artifact.path not in verified:
-                verified.add(artifact.verify().path)
+            if artifact is None or artifact.path in verified:
+                continue
+            if not staging.applies(artifact, plan.runtime.stage_to):  # its copy is compared
+                artifact.verify()
+            verified.add(artifact.path)
 
 
 def _run(work: Work, plan: Plan, *, resume: bool) -> Artifact:
@@ -123,19 +138,14 @@ def _run(work: Work, plan: Plan, *, resume: bool) -> Artifact:
     try:
         with distributed.joined(distributed.place(), device=plan.runtime.device):
             _call(plan, draft)
-        _check_unchanged(plan)
+        _check_unchanged(plan, draft)
         manifest = _manifest(plan, draft, time.perf_counter() - started)
         artifact = work.publish(draft, manifest)
-    except (Interrupted, KeyboardInterrupt):
-        if not plan.stage.keeps_draft:
+    except BaseException:
+        # A checkpoint or a decoded film is not thrown away.
+        if not plan.stage.keeps_draft or not (draft.path.is_dir() and any(draft.path.iterdir())):
             shutil.rmtree(draft.path, ignore_errors=True)
         raise
-    except Exception as error:
-        if not plan.stage.keeps_draft or not (
-            draft.path.is_dir() and any(draft.path.iterdir())
-        ):  # a checkpoint or a decoded film is not thrown away
-            shutil.rmtree(draft.path, ignore_errors=True)
-        raise _explained(error, plan.stage.name) from error
     _say(plan)("%s: done in %.1f s -> %s", plan.stage.name, manifest["duration_s"], artifact.path)
     return artifact
 
@@ -143,12 +153,10 @@ def _run(work: Work, plan: Plan, *, resume: bool) -> Artifact:
 def _join(work: Work, plan: Plan, where: distributed.Place) -> Artifact:
     """Train with the first process, which alone writes; what this one leaves in its own folder is thrown away."""
     plan = replace(plan, runtime=_runtime(plan))
-    with tempfile.TemporaryDirectory(prefix="fusionctl-") as folder:
-        try:
-            with distributed.joined(where, device=plan.runtime.device):
-                _call(plan, Draft(Path(folder)))
-        except Exception as error:
-            raise _explained(error, plan.stage.name) from error
+    with one_error(plan.stage.name, plan.roots), ExitStack() as opened:
+        folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="fusionctl-"))
+        opened.enter_context(distributed.joined(where, device=plan.runtime.device))
+        _call(plan, Draft(Path(folder)))
     return Artifact(plan.stage.name, plan.id, work.path(plan.stage.name, plan.id), {})
 
 
@@ -172,7 +180,7 @@ def _call(plan: Plan, draft: Draft, shard: tuple[int, int] | None = None) -> Non
     module = importlib.import_module(plan.stage.module)
     roots = {name: plan.roots.get(name) for name in plan.stage.roots}
     values = plan.stage.values(plan.settings)
-    inputs = {**plan.inputs, **roots}
+    inputs = {**staging.staged(plan.inputs, plan.runtime.stage_to), **roots}
     if borrowed := plan.stage.borrowed(plan.settings):
         inputs["settings"] = borrowed
     if shard:
@@ -181,31 +189,22 @@ def _call(plan: Plan, draft: Draft, shard: tuple[int, int] | None = None) -> Non
         module.run(draft, values, inputs, runtime=plan.runtime)
 
 
-def _check_unchanged(plan: Plan) -> None:
-    for name, before in plan.raw.items():
+def _check_unchanged(plan: Plan, draft: Draft) -> None:
+    """Check that what was read is still what the artifact's id was computed from.
+
+    Raises:
+        InputError: a file has changed. The draft is thrown away, checkpoints too: they rest on the changed file.
+    """
+    changed = [path for path, before in plan.stamps.items() if before != stamp(path)]
+    for name, before in plan.raw.items() if not changed else ():
         after = raw_identity(name, plan.roots[name])["files"]
-        changed = [f for f in {**before["files"], **after} if before["files"].get(f) != after.get(f)]
-        if changed:
-            raise InputError(
-                f"{plan.roots[name] / changed[0]} changed while {plan.stage.name} ran; its result is not kept",
-                hint="wait until the copy or download has ended, then run the same command again",
-            )
-
-
-def _explained(error: Exception, stage: str) -> Exception:
-    """Turn a failed write or read into one clear error; anything else is a bug and stays as it is."""
-    if isinstance(error, FusionctlError):
-        return error
-    text = str(error)
-    if "No space left" in text or "os error 28" in text or "Disk quota" in text:
-        return FusionctlError(
-            f"{stage}: the disk is full: {text}", hint="free space or choose another --work-dir, then rerun"
+        changed += [plan.roots[name] / f for f in after if before["files"].get(f) != after[f]]
+    if changed:
+        shutil.rmtree(draft.path, ignore_errors=True)
+        raise InputError(
+            f"{changed[0]} changed while {plan.stage.name} ran; its result is not kept",
+            hint="wait until the copy or download has ended, then run the same command again",
         )
-    if isinstance(error, OSError) and error.strerror:
-        return FusionctlError(
-            f"{stage}: {error.filename}: {error.strerror}", hint="mend it, then run the same command again"
-        )
-    return error
 
 
 def _manifest(plan: Plan, draft: Draft, seconds: float) -> dict[str, Any]:
@@ -216,6 +215,7 @@ def _manifest(plan: Plan, draft: Draft, seconds: float) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "duration_s": round(seconds, 2),
         "settings": plan.settings,
+        "command": plan.command,
         "seed": plan.runtime.seed if plan.stage.seeded else None,
         "inputs": plan.input_ids,
         "raw": plan.raw,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fusionctl.fingerprint import fingerprint
+from fusionctl.fingerprint import fingerprint, stamp
 from fusionctl.resolve import Inputs, describe
 from fusionctl.settings import Runtime
 from fusionctl.stages import HIDDEN, ROOT_PATTERNS, Stage
@@ -16,7 +18,11 @@ from fusionctl.workdir import Artifact, Work, artifact_id
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that determines a run of a stage, known before it starts."""
+    """Everything that determines a run of a stage, known before it starts.
+
+    Attributes:
+        stamps: size and time of every file that will be read, by which a change while the stage runs is noticed.
+    """
 
     stage: Stage
     settings: dict[str, dict[str, Any]]
@@ -24,6 +30,7 @@ class Plan:
     roots: dict[str, Path]
     raw: dict[str, dict[str, Any]]
     runtime: Runtime
+    stamps: Mapping[Path, tuple[int, int] | None] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -53,6 +60,36 @@ class Plan:
         """Id of the artifact that this run makes."""
         return artifact_id(self.identity)
 
+    @property
+    def command(self) -> str:
+        """The command that makes this artifact, and no other, again."""
+        defaults = {f.name: f.default for f in dataclasses.fields(self.stage.settings)}
+        given = {n: e["value"] for n, e in self.settings.items() if _is_said(e, defaults.get(n))}
+        borrowed = [f"{_variable(name)}={shlex.quote(str(value))}" for name, value in given.items() if "." in name]
+        words = ["fusionctl", self.stage.name]
+        words += [word for name, value in given.items() if "." not in name for word in _flag(name, value)]
+        pinned = {entry.rstrip("*?") for entry in self.stage.upstream if not entry.endswith("+")}
+        for name, ids in self.input_ids.items():
+            if name in pinned:
+                words += [word for i in ([ids] if isinstance(ids, str) else ids) for word in (f"--{name}", i)]
+        words += [word for name, entry in self.raw.items() for word in _flag(name, entry["path"])]
+        words += ["--seed", str(self.runtime.seed)] if self.stage.seeded and self.runtime.seed else []
+        return " ".join([*borrowed, shlex.join(words)])
+
+
+def _is_said(entry: Mapping[str, Any], default: Any) -> bool:
+    return bool(entry["source"] != "default" or entry["value"] != default)
+
+
+def _variable(name: str) -> str:
+    """The environment variable of a setting STAGE.NAME."""
+    return "FUSIONCTL_" + name.replace(".", "_").replace("-", "_").upper()
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    flag = name.replace("_", "-")
+    return [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+
 
 def plan(
     stage: Stage,
@@ -68,7 +105,17 @@ def plan(
     """
     used = {name: path for name in stage.roots if (path := roots.get(name)) is not None}
     raw = {name: raw_identity(name, path) for name, path in used.items()}
-    return Plan(stage=stage, settings=settings, inputs=inputs, roots=used, raw=raw, runtime=runtime)
+    stamps = {path: stamp(path) for path in (*_raw_files(used, raw), *_input_files(inputs))}
+    return Plan(stage=stage, settings=settings, inputs=inputs, roots=used, raw=raw, runtime=runtime, stamps=stamps)
+
+
+def _raw_files(roots: Mapping[str, Path], raw: Mapping[str, Mapping[str, Any]]) -> list[Path]:
+    return [root if root.is_file() else root / file for name, root in roots.items() for file in raw[name]["files"]]
+
+
+def _input_files(inputs: Inputs) -> list[Path]:
+    artifacts = [a for entry in inputs.values() for a in (entry if isinstance(entry, list) else [entry]) if a]
+    return [artifact.file(name) for artifact in artifacts for name in artifact.manifest.get("files", {})]
 
 
 def raw_identity(name: str, path: Path) -> dict[str, Any]:

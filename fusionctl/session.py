@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ RUN_MODELS = ("attention", "ehr", "cxr", "trees")  # of `run` unless told: the p
 LOSSES: tuple[str, ...] = get_args(Loss)
 NOISE = ("train_noise", "noise_kind", "noise_modality")  # settings of `fuse`
 WITHOUT_FILMS = tuple(m for m in MODELS if "pretrain-cxr" not in encoders_of(m))
+# What numpy and torch take as a seed everywhere; and more processes than any node has.
+_MOST_SEEDS, _MOST_JOBS = 2**32, 1024
 
 
 def _fusion(model: str) -> str:
@@ -53,6 +56,8 @@ class Session:
         """Value and source of every setting of a stage."""
         flags = {**self.flags.get(stage, {}), **extra}
         sourced = collect(stage, STAGES[stage].settings, flags=flags, config=self.config, preset=self.preset)
+        if stage == "robustness":  # said now, not after hours of training
+            importlib.import_module("fusionctl.noise").parse_levels(sourced["noise"]["value"])
         if stage == "fuse" and sourced["from_scratch"]["value"]:
             sourced |= self._encoder_settings(sourced["fusion"]["value"])
         if stage == "fuse" and not sourced["train_noise"]["value"]:
@@ -103,6 +108,8 @@ class Session:
     def _preprocess_inputs(self, values: Any, pins: Mapping[str, list[str]]) -> resolve.Inputs:
         """The one stage that runs its upstream: raw folders in, model-ready arrays out, in one command."""
         # What is wrong with the settings is said before the films are decoded, not an hour later.
+        for name in STAGES:
+            self.settings(name)
         importlib.import_module(STAGES["preprocess"].module).check(values, self.roots.get("split_file"))
         if self.roots.get("mimic_root"):
             extract = self._extract(values.protocol, force=False)
@@ -147,6 +154,11 @@ class Session:
             raise UsageError(
                 "run needs --mimic-root", hint="fusionctl run --mimic-root DIR --cxr-root DIR --work-dir W"
             )
+        for name in STAGES:
+            self.settings(name)
+        importlib.import_module(STAGES["preprocess"].module).check(
+            STAGES["preprocess"].values(self.settings("preprocess")), self.roots.get("split_file")
+        )
         made: dict[str, Any] = {"fuse": [], "pretrain-ehr": [], "pretrain-cxr": []}
         chosen = self._models(list(models))
         made["extract"] = self._extract(self.settings("preprocess")["protocol"]["value"], force=self.force)
@@ -224,6 +236,19 @@ class Session:
         return {name: Path(entry["path"]) for name, entry in raw.items()}
 
 
+def check_common(seed: int, jobs: int, device: str) -> None:
+    """Check the common options that no stage declares.
+
+    Raises:
+        UsageError: one of them is out of its range.
+    """
+    if not 0 <= seed < _MOST_SEEDS or not 1 <= jobs <= _MOST_JOBS:
+        rule = f"--seed must be >= 0 and below {_MOST_SEEDS} and --jobs >= 1 and at most {_MOST_JOBS}"
+        raise UsageError(f"{rule}; got {seed} and {jobs}")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N; got {device!r}")
+
+
 def check_roots(roots: Mapping[str, Path | None]) -> None:
     """Check that the raw folders and files that were given exist, before anything is planned.
 
@@ -232,9 +257,26 @@ def check_roots(roots: Mapping[str, Path | None]) -> None:
     """
     for name, path in roots.items():
         flag = "--" + name.replace("_", "-")
+        if path is not None:
+            check_reachable(flag, path)
         if path is not None and not name.endswith("_root") and not path.exists():
             raise InputError(f"{flag} {path}: no such file", hint="check the path")
         if path is not None and name.endswith("_root") and not path.is_dir():
             raise InputError(
                 f"{flag} {path}: no such directory", hint="give the folder that holds hosp/ and icu/, or files/"
             )
+
+
+def check_reachable(flag: str, path: Path) -> None:
+    """Check that a path can be asked for; nothing needs to be there.
+
+    Raises:
+        InputError: it is too long, or a folder above it may not be read, say.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{flag} {path}: {reason}", hint="check the path") from error

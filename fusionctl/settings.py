@@ -8,9 +8,11 @@ all derived from the fields below, so a new setting is one line here. Precedence
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from fusionctl.errors import UsageError
@@ -262,6 +264,7 @@ class Runtime:
     seed: int = 0
     jobs: int = 1
     device: str = "cpu"
+    stage_to: Path | None = None
     progress: Callable[[str, int, int | None], None] = lambda label, done, total: None
     # What a stage keeps for its next run in the same process (opened data, loaded models); None: nothing is kept.
     kept: dict[Any, Any] | None = dataclasses.field(default=None, compare=False, repr=False)
@@ -288,7 +291,7 @@ def check(settings: Any) -> None:
         low, high = field.metadata["low"], field.metadata["high"]
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             too_low, too_high = low is not None and not value >= low, high is not None and not value <= high
-            if too_low or too_high or value != value:
+            if too_low or too_high or not math.isfinite(value):
                 rule = f"from {low}" + (f" to {high}" if high is not None else " up")
                 raise UsageError(f"{flag} must be a number {rule}; got {value}")
 
@@ -296,5 +299,7 @@ def check(settings: Any) -> None:
 def default_jobs() -> int:
     """Processors that this process may use: a Slurm job often owns fewer than the node has, torchrun starts several."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    own = os.environ.get("SLURM_CPUS_PER_TASK", "")  # not every cluster binds a task to its processors
+    usable = min(usable, max(1, int(own))) if own.isdecimal() else usable
     beside = os.environ.get("LOCAL_WORLD_SIZE", "1")
     return max(1, usable // max(1, int(beside))) if beside.isdecimal() else usable

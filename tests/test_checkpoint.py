@@ -1,8 +1,4 @@
-"""Files of weights: same bytes, atomic, no pickle; signals become a flag."""
-
-import os
-import signal
-import threading
+"""Files of weights: same bytes, atomic, no pickle."""
 
 import pytest
 import torch
@@ -81,26 +77,3 @@ def test_an_optimiser_goes_on_as_if_it_had_not_stopped():
         step(model, optimiser, seed)
         step(again, fresh, seed)
     assert torch.equal(model.weight, again.weight) and torch.equal(model.bias, again.bias)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_only_sets_the_flag_and_handlers_are_put_back(number):
-    before = signal.getsignal(number)
-    with checkpoint.stop_on_signal() as stop:
-        assert not stop
-        os.kill(os.getpid(), number)
-        assert stop and stop.signal == number
-    assert signal.getsignal(number) is before
-
-
-def test_outside_the_main_thread_there_are_no_handlers():
-    flags = []
-
-    def work():
-        with checkpoint.stop_on_signal() as stop:
-            flags.append(bool(stop))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert flags == [False]

@@ -149,14 +149,6 @@ def test_files_among_the_common_options_are_paths():
         collect_common({}, {"common": {"init": 5}}, defaults)
 
 
-def test_the_annotated_example_is_valid():
-    from pathlib import Path
-
-    tables = read_config(Path(__file__).parents[1] / "examples" / "settings.toml", SETTINGS)
-    for name, stage in STAGES.items():
-        collect(name, stage.settings, flags={}, config=tables, preset="paper", environment={})
-
-
 def test_a_preset_may_say_otherwise_for_one_task(monkeypatch):
     """Default < the paper's for the task < preset < preset for the task."""
     monkeypatch.setitem(PRESETS, "small", {"fuse": {"epochs": 3}, "pretrain-ehr": {"lr": 0.2, "hidden": 8}})

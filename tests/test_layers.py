@@ -1,16 +1,18 @@
 """Code depends downwards only, and the command line stays light."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "fusionctl"
 
 # Lower layers first; a module may import only from its own layer's unit or from layers below it.
 LAYERS = (
-    ("errors", "durable"),
-    ("settings", "presets", "workdir", "model_name", "fingerprint", "checkpoint", "distributed"),
+    ("errors", "durable", "lock", "stopping"),
+    ("settings", "presets", "artifact", "workdir", "model_name", "fingerprint", "checkpoint", "distributed", "staging"),
     (
         "data",
         "tasks",
@@ -39,7 +41,21 @@ LAYERS = (
         "report",
     ),
     ("stages",),
-    ("config", "resolve", "plan", "pipeline", "inventory", "sweep", "session", "console", "options", "catalogue"),
+    (
+        "config",
+        "resolve",
+        "plan",
+        "pipeline",
+        "failures",
+        "inventory",
+        "sweep",
+        "session",
+        "console",
+        "options",
+        "catalogue",
+        "doctor",
+        "export_slurm",
+    ),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -94,3 +110,15 @@ def test_nothing_is_pickled_and_nothing_reaches_the_network():
         assert not names & {"pickle", "dill", "socket", "urllib", "requests", "http"}, path.name
         text = path.read_text(encoding="utf-8")
         assert "torch.load(" not in text and "torch.save(" not in text, path.name
+
+
+def test_every_dependency_is_pinned_by_digest():
+    """And by nothing that names where packages come from: that is for whoever installs to say."""
+    root = PACKAGE.parent
+    text = (root / "requirements.lock").read_text(encoding="utf-8")
+    pinned = re.findall(r"^([a-z0-9-]+)==\S+ \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
+    assert len(pinned) == len(re.findall(r"^\S", text, re.MULTILINE)) > 0
+    assert "://" not in text and "--index" not in text and "--find-links" not in text
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dicom"]]
+    assert {re.match(r"[A-Za-z0-9-]+", entry)[0].lower() for entry in wanted} <= set(pinned)

@@ -59,7 +59,7 @@ def test_damage_to_a_file_is_named(work, damage):
         path.write_bytes(b"abd" if damage == "flip" else b"ab")
     with pytest.raises(InputError, match=r"extract/0123456789ab is damaged: .*data\.bin") as caught:
         artifact.verify()
-    assert "fusionctl extract --force" in caught.value.hint
+    assert "fusionctl extract --force --work-dir " in caught.value.hint
 
 
 def test_a_truncated_manifest_is_named(work):
@@ -109,3 +109,61 @@ def test_an_id_depends_on_content_and_not_on_order():
     assert artifact_id({"a": 1, "b": [2]}) == artifact_id({"b": [2], "a": 1})
     assert artifact_id({"a": 1}) != artifact_id({"a": 2})
     assert len(artifact_id({})) == 12
+
+
+def test_a_changed_manifest_is_not_believed(work):
+    path = publish(work).path / "manifest.json"
+    path.write_text(path.read_text().replace('"data": 3', '"data": 4'))
+    with pytest.raises(InputError, match="its content is not what was written"):
+        work.artifacts("extract")
+
+
+def test_of_large_files_the_size_alone_is_looked_at_where_that_is_enough(work):
+    artifact = publish(work)
+    artifact.file("data.bin").write_bytes(b"abd")
+    assert artifact.verify(largest=2) is artifact
+    with pytest.raises(InputError, match="differs from the manifest .SHA-256"):
+        artifact.verify(largest=3)
+    artifact.file("data.bin").write_bytes(b"ab")
+    with pytest.raises(InputError, match="differs from the manifest .size"):
+        artifact.verify(largest=2)
+
+
+def test_an_artifact_that_cannot_be_replaced_stays(work, monkeypatch):
+    publish(work, content=b"old")
+
+    def fail(written, final):
+        raise OSError(28, "No space left on device", str(final))
+
+    monkeypatch.setattr("fusionctl.workdir.replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        publish(work, content=b"new")
+    assert work.get("extract", "0123456789ab").verify().file("data.bin").read_bytes() == b"old"
+
+
+def test_an_artifact_that_a_killed_run_was_replacing_is_there_again(work):
+    artifact = publish(work, content=b"old")
+    artifact.path.rename(artifact.path.with_name(f"{artifact.id}.replaced"))
+    assert work.artifacts("extract") == [] and len(work.leftovers()) == 1
+    with work.lock("extract", artifact.id):
+        assert work.get("extract", artifact.id).verify()
+    assert work.leftovers() == []
+
+
+def test_what_a_run_or_a_share_is_writing_is_not_left_over(work):
+    draft = work.draft("films", "0123456789ab", resume=False)
+    for name in ("0123456789ab", "0123456789ab.shard-1-of-2"):
+        with work.lock("films", name):
+            assert work.leftovers() == []
+        assert work.leftovers() == [draft.path]
+
+
+def test_a_draft_that_cannot_be_emptied_is_not_written_into(work, monkeypatch):
+    work.draft("extract", "0123456789ab", resume=False).file("old").write_text("x")
+
+    def busy(path):
+        raise OSError(39, "Directory not empty", str(path))
+
+    monkeypatch.setattr("fusionctl.workdir.shutil.rmtree", busy)
+    with pytest.raises(OSError, match="not empty"):
+        work.draft("extract", "0123456789ab", resume=False)

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fusionctl.errors import InputError
+
 # About a million events with the paper's variables: some 100 MB while they are sorted.
 STAYS_PER_BUCKET = 1024
+# Thirty times what the fullest bucket has: a table that repeats itself, which would fill the memory.
+_MOST_EVENTS = 50_000_000
 # Events held back before they are appended to the buckets' files.
 _HELD = 1 << 19
 _TYPES = {pl.Int64: "<i8", pl.Float64: "<f8", pl.UInt8: "u1", pl.Float32: "<f4"}
@@ -41,9 +45,17 @@ class Buckets:
             self.flush()
 
     def drain(self) -> Iterator[pl.DataFrame]:
-        """The flushed events of all writers, one bucket after the other, unsorted; a bucket may be empty."""
+        """The flushed events of all writers, one bucket after the other, unsorted; a bucket may be empty.
+
+        Raises:
+            InputError: a bucket holds many times the events that its stays can have.
+        """
         for index in range(len(self._first)):
             paths = sorted(self._folder.glob(f"bucket-{index:05d}-*.tmp"))
+            if (events := sum(path.stat().st_size for path in paths) // self._record.itemsize) > _MOST_EVENTS:
+                what = f"chartevents and labevents: {events:,} events of {STAYS_PER_BUCKET} stays"
+                hint = "the tables repeat themselves: get them again and compare them with SHA256SUMS.txt"
+                raise InputError(f"{what}; rule: at most {_MOST_EVENTS:,}", hint=hint)
             records = np.concatenate([np.zeros(0, self._record), *(np.fromfile(path, self._record) for path in paths)])
             for path in paths:
                 path.unlink()

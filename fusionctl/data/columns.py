@@ -61,7 +61,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "chexpert": (
         Column("subject_id", "id", required=True),
         Column("study_id", "id", required=True),
-        *(Column(label, "number") for label in CHEXPERT_LABELS),
+        *(Column(label, "label") for label in CHEXPERT_LABELS),
     ),
 }
 COLUMNS["negbio"] = COLUMNS["chexpert"]
@@ -69,7 +69,7 @@ COLUMNS["negbio"] = COLUMNS["chexpert"]
 COLUMNS["test_labels"] = (
     Column("study_id", "id", required=True),
     *(
-        Column(label, "number", aliases=("Airspace Opacity",) if label == "Lung Opacity" else ())
+        Column(label, "label", aliases=("Airspace Opacity",) if label == "Lung Opacity" else ())
         for label in CHEXPERT_LABELS
     ),
 )

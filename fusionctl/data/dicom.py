@@ -7,7 +7,10 @@ The pixels are not those of MIMIC-CXR-JPG, whose owners equalised the histogram 
 from __future__ import annotations
 
 import importlib
+import io
+import logging
 import struct
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fusionctl.data.jpeg import Film, UnreadableFilm, check_sides
+from fusionctl.data.jpeg import Film, UnreadableFilm, check_sides, read_file
 from fusionctl.errors import InputError
 
-# what pydicom and its decoders raise for files that are cut short or contradict themselves
-_DAMAGE = (AttributeError, EOFError, KeyError, RuntimeError, TypeError, ValueError, struct.error)
+# What pydicom and its decoders raise for files that are cut short or contradict themselves; and its own error of that
+# kind, which is none of these.
+_DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 def read(path: Path) -> Film:
@@ -33,17 +37,25 @@ def read(path: Path) -> Film:
         InputError: pydicom, or its decoder for this kind of compression, is not installed.
     """
     pydicom = _pydicom()
-    try:
-        dataset = pydicom.dcmread(path)
-    except pydicom.errors.InvalidDicomError as error:
-        raise UnreadableFilm("is not a DICOM file; rule: intact DICOM files") from error
-    except OSError as error:
-        raise UnreadableFilm(f"cannot be read: {error.strerror or error}") from error
-    except _DAMAGE as error:
-        raise UnreadableFilm("is truncated or damaged; rule: intact DICOM files") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote the file, which may name a patient
+        try:
+            return _read(pydicom, path)
+        except pydicom.errors.InvalidDicomError as error:
+            raise UnreadableFilm("is not a DICOM file; rule: intact DICOM files") from error
+        except OSError as error:
+            raise UnreadableFilm(f"cannot be read: {error.strerror or error}") from error
+        except (*_DAMAGE, struct.error, pydicom.errors.BytesLengthException) as error:
+            raise UnreadableFilm("is truncated or damaged; rule: intact DICOM files") from error
+
+
+def _read(pydicom: Any, path: Path) -> Film:
+    dataset = pydicom.dcmread(io.BytesIO(read_file(path)))
     kind = str(dataset.get("PhotometricInterpretation", "missing"))
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
-        raise UnreadableFilm(f"has photometric interpretation {kind}; rule: MONOCHROME1 or MONOCHROME2")
+        raise UnreadableFilm(
+            f"has photometric interpretation {ascii(kind[:20])[1:-1]}; rule: MONOCHROME1 or MONOCHROME2"
+        )
     film = to_grey(_modality_values(_pixels(pydicom, dataset), dataset), **_window(dataset))
     return np.asarray(255 - film, dtype=np.uint8) if kind == "MONOCHROME1" else film
 
@@ -89,6 +101,7 @@ def _pydicom() -> Any:
         raise InputError(
             "a film is a DICOM file (.dcm), and pydicom is not installed", hint="pip install 'fusionctl[dicom]'"
         ) from error
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # its warnings quote files
     return pydicom
 
 
@@ -102,7 +115,7 @@ def _pixels(pydicom: Any, dataset: Any) -> npt.NDArray[Any]:
     _check_decoder(pydicom, dataset)
     try:
         pixels = np.asarray(dataset.pixel_array)
-    except _DAMAGE as error:
+    except (*_DAMAGE, struct.error) as error:
         raise UnreadableFilm("is truncated or damaged: its pixels cannot be decoded; rule: intact files") from error
     if pixels.ndim != 2 or not pixels.size:
         raise UnreadableFilm(f"holds an array of shape {pixels.shape}; rule: one grey picture a file")

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import cv2
 import joblib
@@ -86,7 +86,8 @@ class FilmCache:
 
         Raises:
             FusionctlError: the disk has too little room.
-            InputError: more films than `max_bad` allows cannot be read; names the first. What was read is kept.
+            InputError: more films than `max_bad` allows cannot be read; says the first one's row, no id. What was
+                read is kept.
             UsageError: the size does not fit CLAHE's tiles, or several jobs.
         """
         self._check_size(shard)
@@ -174,8 +175,9 @@ class FilmCache:
         if len(unreadable) > allowed:
             first = min(unreadable)
             raise InputError(
-                f"{self.root / _unnamed(self.paths[first])}: film {unreadable[first]} ({len(unreadable)} bad among "
-                f"{n_done} of {len(self.paths)} films, --max-bad-films {max_bad:g} allows {allowed})",
+                f"{self.root}: the film in row {first} of extract's films.parquet {unreadable[first]} "
+                f"({len(unreadable)} bad among {n_done} of {len(self.paths)} films, --max-bad-films {max_bad:g} allows "
+                f"{allowed})",
                 hint="download the film again and run the same command: what was read is kept; "
                 "or treat more films as absent with a higher --max-bad-films",
             )
@@ -189,9 +191,3 @@ def _write_block(block: int, first_row: int, paths: Sequence[str], file: Path, r
     film_file.write_rows(file, first_row, films)
     reasons = {first_row + row: reason for row, reason in unreadable.items()}
     return Block(block, zlib.crc32(films.data), reasons, reader.n_dicom)
-
-
-def _unnamed(path: str) -> str:
-    """The path with the patient's folder as a pattern: `ls` finds the film, and a message holds no patient's id."""
-    parts = PurePosixPath(path).parts
-    return str(PurePosixPath(*parts[:2], f"{parts[1]}*", *parts[3:])) if len(parts) == 5 else path

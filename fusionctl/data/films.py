@@ -10,6 +10,9 @@ from fusionctl.data.attrition import Attrition
 from fusionctl.data.mimic import film_path
 from fusionctl.data.variables import CHEXPERT_LABELS
 
+# Dates beyond these are no dates of films, moved to the future as MIMIC's or not.
+_FIRST_DATE, _LAST_DATE = 1900_01_01, 2299_12_31
+
 FILM_COLUMNS: dict[str, Any] = {
     "subject_id": pl.Int64,
     "study_id": pl.Int64,
@@ -58,11 +61,24 @@ def build_films(
     return films.select(
         *("subject_id", "study_id", "dicom_id"),
         film_path("subject_id", "study_id", "dicom_id").alias("path"),
-        pl.col("ViewPosition").fill_null("").str.strip_chars().alias("view"),
+        pl.col("ViewPosition").fill_null("").str.strip_chars().str.to_uppercase().alias("view"),
         "study_time",
         pl.col("labelled_by").fill_null(""),
         *(pl.col(label).cast(pl.Float32).fill_null(float("nan")) for label in CHEXPERT_LABELS),
     ).sort("subject_id", "study_time", "dicom_id")
+
+
+def count_labels(labels: pl.DataFrame, metadata: pl.DataFrame, attrition: Attrition) -> None:
+    """Count the labelled studies of which no film is listed.
+
+    Args:
+        labels: the labeller's table, typed; one row a study.
+        metadata: the raw table of films, typed.
+        attrition: counts rows by rule.
+    """
+    attrition.before += labels.height
+    listed = labels.join(metadata, on=["subject_id", "study_id"], how="semi").height
+    attrition.drop("no film of the study is listed", labels.height - listed)
 
 
 def _labelled(labels: pl.DataFrame, by: str) -> pl.DataFrame:
@@ -93,6 +109,7 @@ def study_time(date: str, time: str) -> pl.Expr:
     thousandths = (pl.col(time) * 1000).round().cast(pl.Int64, strict=False)
     hours, minutes = thousandths // 10_000_000, thousandths // 100_000 % 100
     milliseconds = thousandths % 100_000
-    possible = hours.is_between(0, 23) & (minutes < 60) & (milliseconds < 60_000) & (pl.col(date) >= 10_000_000)
+    possible = hours.is_between(0, 23) & (minutes < 60) & (milliseconds < 60_000)
+    possible &= pl.col(date).is_between(_FIRST_DATE, _LAST_DATE)
     day = pl.col(date).cast(pl.String).str.to_date("%Y%m%d", strict=False).cast(pl.Datetime("us"))
     return pl.when(possible).then(day + pl.duration(hours=hours, minutes=minutes, milliseconds=milliseconds))

@@ -108,7 +108,7 @@ class FilmReader:
             raise UnreadableFilm("leaves the film folder; rule: paths stay inside --cxr-root")
         file = self._root / relative
         try:
-            data = file.read_bytes()
+            data = jpeg.read_file(file)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and file.with_suffix(".dcm").exists():
                 return self._decode_dicom(file.with_suffix(".dcm"))

@@ -41,9 +41,10 @@ def values(rows: pl.DataFrame, source: Source, attrition: Attrition) -> pl.DataF
     attrition.drop(
         "text is none of the variable's categories", rows.filter(pl.col("categorical")).height - categories.height
     )
-    numbers = rows.filter(~pl.col("categorical")).with_columns(number=_number())
-    numbers = attrition.keep("no number in value", numbers, pl.col("number").is_finite())
-    numbers = numbers.with_columns(value=pl.col("number").cast(pl.Float32), rank=_rank()).drop("number")
+    # Finite as it is stored: the reference has no plausible ranges, and 1e39 would be infinite.
+    numbers = rows.filter(~pl.col("categorical")).with_columns(value=_number().cast(pl.Float32))
+    numbers = attrition.keep("no number in value", numbers, pl.col("value").is_finite())
+    numbers = numbers.with_columns(rank=_rank())
     return pl.concat([numbers, categories.select(numbers.columns)])
 
 

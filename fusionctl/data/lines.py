@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fusionctl.data.records import AGAIN, NEWLINE, QUOTE, Chunk, count_byte, first_fault
+from fusionctl.data.records import AGAIN, NEWLINE, QUOTE, Chunk, count_byte
 from fusionctl.errors import InputError
 
 _PIECE = 1 << 19  # bytes inflated at a time: the separators of one piece stay in the processor's cache
 _LONGEST_RECORD = 1 << 24
+_LONGEST_HEADER = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _Errors = tuple[type[Exception], ...]
 
@@ -35,15 +37,16 @@ def read_header(path: Path) -> list[str]:
     """Column names of a file as they stand in it, without surrounding blanks.
 
     Raises:
-        InputError: the file is missing, unreadable, empty, not gzip although named so, or its header is not UTF-8.
+        InputError: the file is missing, unreadable, empty, not gzip although named so, or its header is not UTF-8, is
+            longer than a megabyte or no CSV.
     """
     with _opened(path) as (file, _, damaged):
         first = _next_piece(path, file, damaged, 1)
-        while b"\n" not in first and len(first) < _LONGEST_RECORD and (more := _next_piece(path, file, damaged, 1)):
+        while b"\n" not in first and len(first) <= _LONGEST_HEADER and (more := _next_piece(path, file, damaged, 1)):
             first += more
     if not first.strip():
         raise InputError(f"{path}: the file is empty; expected a header and rows", hint=AGAIN)
-    line = first.partition(b"\n")[0]
+    line = first.partition(b"\n")[0].rstrip(b"\r")
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -51,7 +54,13 @@ def read_header(path: Path) -> list[str]:
     if "\0" in text:
         what = f"{path}: line 1: the header is not UTF-8 text (UTF-16, or not a CSV file?)"
         raise InputError(what, hint="save the table as UTF-8, or get it again")
-    return [name.strip() for name in next(csv.reader([text.rstrip("\r")]), [])]
+    if len(line) > _LONGEST_HEADER or "\r" in text:
+        what = "carriage returns alone end its lines" if "\r" in text else "the header has more than a megabyte"
+        raise InputError(f"{path}: line 1: {what}; rule: a header and rows, a line each", hint=AGAIN)
+    try:
+        return [name.strip() for name in next(csv.reader([text]), [])]
+    except csv.Error as error:
+        raise InputError(f"{path}: line 1: the header is no CSV ({error})", hint=AGAIN) from error
 
 
 def chunks(
@@ -65,7 +74,8 @@ def chunks(
         share: (i, n): of every n chunks only the i-th, from 0.
 
     Raises:
-        InputError: the file cannot be read, its compressed data are damaged or cut short, or a quote is never closed.
+        InputError: the file cannot be read, its compressed data are damaged or cut short, a quote is never closed, or
+            there is no end of a record in 16 MiB.
     """
     line, rest, header, number = 1, b"", True, 0
     with _opened(path) as (file, raw, damaged):
@@ -92,7 +102,7 @@ def chunks(
                     yield Chunk(path, text[start:cut], line + bool(start))
                 number += 1
             elif len(text) > _LONGEST_RECORD:
-                raise first_fault(Chunk(path, text, line), 0)
+                raise _endless(path, text, line)
             header = header and not cut
             line += count_byte(text, NEWLINE, cut)
             rest = text[cut:]
@@ -105,6 +115,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, io.BufferedReader, _Errors]]:
     """The inflated stream, the raw file below it, and the exceptions that mean damaged data."""
     reader, damaged = _inflater()
     try:
+        kind = path.stat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # reading a pipe could wait for ever
+            raise InputError(f"{path}: not a file but a pipe or a device", hint="give the folder its file again")
         raw = path.open("rb")
     except OSError as error:
         hint = "check that it is a file and that you may read it (ls -l)"
@@ -136,6 +149,16 @@ def _end_of_last_record(text: bytes) -> int:
     end = text.rfind(b"\n") + 1
     while b'"' in text and count_byte(text, QUOTE, end) % 2:
         end = text.rfind(b"\n", 0, text.rfind(b'"', 0, end)) + 1
-    while text.endswith((b"\n\n", b"\n\r\n"), 0, end) or text[:end] in (b"\n", b"\r\n"):
-        end = text.rfind(b"\n", 0, end - 1) + 1
+    if end <= 2 or text.endswith((b"\n\n", b"\n\r\n"), 0, end):
+        written = len(text[:end].rstrip(b"\r\n"))
+        end = text.find(b"\n", written) + 1 if written else 0
     return end
+
+
+def _endless(path: Path, text: bytes, line: int) -> InputError:
+    """What is wrong with a text that holds no whole record although it is longer than any."""
+    if not text.strip(b"\r\n"):
+        return InputError(f"{path}: line {line} is empty", hint=AGAIN)
+    if b'"' in text:
+        return InputError(f"{path}: line {line}: a quote opens here and is never closed", hint=AGAIN)
+    return InputError(f"{path}: line {line} is longer than {_LONGEST_RECORD >> 20} MiB", hint=AGAIN)

@@ -214,8 +214,9 @@ def _find_table(root: Path, table: str) -> Path:
 
 
 def _near_hint(wanted: str, names: list[str], option: str) -> str:
-    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.85)
-    looks = f"{near[0]} looks like it: give it its released name, or " if near else ""
+    by_lower = {name.lower(): name for name in names}
+    near = [by_lower[name] for name in difflib.get_close_matches(wanted, by_lower, n=1, cutoff=0.85)]
+    looks = f"{ascii(near[0])[1:-1]} looks like it: give it its released name, or " if near else ""
     return f"{looks}get the table from PhysioNet, or check {option}"
 
 

@@ -73,14 +73,14 @@ def pick(chunk: Chunk, n_fields: int, wanted: NDArray[np.bool_] | None, column: 
 
     Raises:
         InputError: naming the first line with another number of fields, an unclosed quote, something else than a
-            whole number in `column`, or, among the picked records, text that is not UTF-8.
+            whole number in `column`, or, among the picked records, a NUL byte or text that is not UTF-8.
     """
     if wanted is not None and _scan is not None:
         found = _scan.pick(chunk.text, n_fields, column, wanted)
         if found is not None:
             text, offsets, seen = found
             picked = Picked(text, np.frombuffer(offsets, np.int64) + chunk.line, seen)
-            _check_utf8(chunk.path, picked)
+            _check_text(chunk.path, picked)
             return picked
     # Without the compiled loop, and where it found a fault: this way can name it.
     ends = field_ends(chunk, n_fields)
@@ -99,7 +99,7 @@ def pick(chunk: Chunk, n_fields: int, wanted: NDArray[np.bool_] | None, column: 
         runs = zip(starts[edges[::2]].tolist(), after[edges[1::2] - 1].tolist(), strict=True)
         view = memoryview(chunk.text)
         picked = Picked(b"".join([view[a:b] for a, b in runs]), lines[hits], len(ends))
-    _check_utf8(chunk.path, picked)
+    _check_text(chunk.path, picked)
     return picked
 
 
@@ -158,15 +158,25 @@ def _whole_numbers(chunk: Chunk, start: NDArray[np.int64], end: NDArray[np.int64
     return number
 
 
-def _check_utf8(path: Path, picked: Picked) -> None:
-    if picked.text.isascii():
+def _check_text(path: Path, picked: Picked) -> None:
+    text = picked.text
+    if text.isascii() and b"\0" not in text:
         return
+    if (
+        nul := text.find(b"\0")
+    ) >= 0:  # a copy that was cut, or a disk's lost block: no parser may guess what stood there
+        raise InputError(f"{path}: line {_line_at(picked, nul)}: a NUL byte", hint=AGAIN)
     try:
-        picked.text.decode()
+        text.decode()
     except UnicodeDecodeError as error:
-        record = min(picked.text.count(b"\n", 0, error.start), len(picked.lines) - 1)
-        what = f"{path}: line {picked.lines[record]}: not UTF-8 text (byte {picked.text[error.start]:#04x})"
+        what = f"{path}: line {_line_at(picked, error.start)}: not UTF-8 text (byte {text[error.start]:#04x})"
         raise InputError(what, hint="convert it: iconv -f latin1 -t utf-8, or get the file again") from error
+
+
+def _line_at(picked: Picked, position: int) -> int:
+    """Line on which the record begins that holds a position of the picked text."""
+    outside_quotes = picked.text[:position].split(b'"')[::2]
+    return int(picked.lines[sum(part.count(b"\n") for part in outside_quotes)])
 
 
 def first_fault(chunk: Chunk, n_fields: int) -> InputError:

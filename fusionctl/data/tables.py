@@ -7,8 +7,10 @@ failing inside a parser.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -21,19 +23,26 @@ from fusionctl.data.lines import chunks, read_header
 from fusionctl.data.records import AGAIN, Picked, bare_quote, pick
 from fusionctl.errors import InputError
 
-Kind = Literal["id", "whole", "number", "time", "date", "text"]
+Kind = Literal["id", "whole", "number", "label", "time", "date", "text"]
 
 # Text parsed at a time. Small against memory, large against the cost of starting a parser.
 _BATCH_BYTES = 8 << 20
 _BATCH_PIECES = 128
+_LONGEST_NAME = 40  # of a column, in a message
 _TIME_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M")
+# MIMIC moves its dates to the years from 2110 on; what lies outside these two years is a broken time, not a time.
+_YEARS = (1900, 2300)
+_MICROSECONDS = tuple((datetime(year, 1, 1) - datetime(1970, 1, 1)) // timedelta(microseconds=1) for year in _YEARS)
 _MEANING = {
-    "id": "a whole number",
+    "id": "a whole number above 0",
     "whole": "a whole number",
     "number": "a number",
-    "time": "a time like 2150-01-31 23:59:00",
-    "date": "a date like 2150-01-31",
+    "label": "1, 0, -1 or empty",
+    "time": f"a time like 2150-01-31 23:59:00, from {_YEARS[0]} on and before {_YEARS[1]}",
+    "date": f"a date like 2150-01-31, from {_YEARS[0]} on and before {_YEARS[1]}",
 }
+# Of tables that are read whole. The longest, admissions of v3.1, has 546,028.
+_MOST_ROWS = 3_000_000
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,8 @@ class Column:
 
     Attributes:
         name: its name in the result; matched with the file's header whatever the case.
-        kind: what its text must be. `id` (a person's, a visit's) and `whole` become Int64, `number` Float64, `time`
-            and `date` Datetime in microseconds.
+        kind: what its text must be. `id` (a person's, a visit's) and `whole` become Int64, `number` and `label` (a
+            finding's: 1, 0 or -1) Float64, `time` and `date` Datetime in microseconds.
         required: an empty field is an error, not a missing value.
         aliases: names it has in other versions of the data.
     """
@@ -76,17 +85,24 @@ def open_table(path: Path, columns: Sequence[Column]) -> Table:
         names = {column.name.lower(), *(alias.lower() for alias in column.aliases)}
         found = [i for i, name in enumerate(header) if name in names]
         if not found:
-            others = [name for name in header if name not in {c.name.lower() for c in columns}]
-            near = difflib.get_close_matches(column.name.lower(), others, n=2)
-            nearest = f"; like it: {', '.join(map(repr, near))}" if near else ""
-            raise InputError(
-                f"{path}: line 1: column {column.name!r} is missing{nearest}",
-                hint=f"give the table its columns as released; it has: {', '.join(header)[:400]}",
-            )
+            raise _missing(path, column, columns, header)
         if len(found) > 1:
             raise InputError(f"{path}: line 1: column {column.name!r} is there {len(found)} times", hint=AGAIN)
         positions.append(found[0])
     return Table(path, tuple(columns), tuple(positions), len(header))
+
+
+def _missing(path: Path, column: Column, columns: Sequence[Column], header: Sequence[str]) -> InputError:
+    """The error for a column that is not there. A file without a header begins with a patient: nothing of it is said."""
+    wanted = {name.lower() for c in columns for name in (c.name, *c.aliases)}
+    what = f"{path}: line 1: column {column.name!r} is missing"
+    if not wanted & set(header):
+        return InputError(what, hint="line 1 must name the columns as released, separated by commas")
+    names = [name for name in header if len(name) <= _LONGEST_NAME and not re.search(r"\d{4}", name)]
+    near = difflib.get_close_matches(column.name.lower(), [name for name in names if name not in wanted], n=2)
+    nearest = f"; like it: {', '.join(map(ascii, near))}" if near else ""
+    shown = ", ".join(ascii(name)[1:-1] for name in names)[:400]
+    return InputError(f"{what}{nearest}", hint=f"give the table its columns as released; it has: {shown}")
 
 
 def batches(
@@ -129,12 +145,25 @@ def read(table: Table) -> pl.DataFrame:
     """Read a whole table that has at least one row.
 
     Raises:
-        InputError: as `batches`; or the table has no rows.
+        InputError: as `batches`; or the table has no rows, or so many that it is no table of this kind.
     """
-    frame = pl.concat([frame for frame, _ in batches(table)])
-    if frame.is_empty():
-        raise InputError(f"{table.path}: the table has a header but no rows", hint=AGAIN)
-    return frame
+    frames, rows = [], 0
+    for frame, seen in batches(table):
+        frames.append(frame)
+        rows += seen
+        if rows > _MOST_ROWS:
+            what = (
+                f"{table.path}: line {frame['line'][-1]}: more than {_MOST_ROWS:,} rows; rule: a table of MIMIC's size"
+            )
+            raise InputError(what, hint=AGAIN)
+    if not rows:
+        raise no_rows(table)
+    return pl.concat(frames)
+
+
+def no_rows(table: Table) -> InputError:
+    """The error for a table that has a header and nothing else."""
+    return InputError(f"{table.path}: the table has a header but no rows", hint=AGAIN)
 
 
 def require_unique(frame: pl.DataFrame, key: Sequence[str], path: Path) -> None:
@@ -206,12 +235,15 @@ def _typed(table: Table, frame: pl.DataFrame, column: Column) -> pl.Series:
 
 
 def _convert(text: pl.Series, kind: Kind) -> pl.Series:
+    """The values; null where a text is none of its kind."""
     if kind == "text":
         return text
     if kind in ("id", "whole"):
-        return text.cast(pl.Int64, strict=False)
-    if kind == "number":
-        return text.cast(pl.Float64, strict=False)
+        numbers = text.cast(pl.Int64, strict=False)
+        return _kept(numbers, numbers > 0) if kind == "id" else numbers
+    if kind in ("number", "label"):
+        numbers = text.cast(pl.Float64, strict=False)
+        return _kept(numbers, numbers.is_in([-1.0, 0.0, 1.0])) if kind == "label" else numbers
     formats = (*_TIME_FORMATS, "%Y-%m-%d") if kind == "date" else _TIME_FORMATS
     times = text.str.to_datetime(formats[0], time_unit="us", strict=False)
     for other in formats[1:]:
@@ -219,4 +251,10 @@ def _convert(text: pl.Series, kind: Kind) -> pl.Series:
             break
         rest = text.str.to_datetime(other, time_unit="us", strict=False)
         times = pl.select(pl.coalesce(times, rest)).to_series().alias(text.name)
-    return times
+    since_1970 = times.to_physical()
+    return _kept(times, (since_1970 >= _MICROSECONDS[0]) & (since_1970 < _MICROSECONDS[1]))
+
+
+def _kept(values: pl.Series, valid: pl.Series) -> pl.Series:
+    """The values that are valid, null in place of the others."""
+    return values if valid.all() else pl.select(pl.when(valid).then(values)).to_series().alias(values.name)

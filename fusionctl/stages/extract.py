@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from fusionctl.data import event_tables, films, mimic, tables
 from fusionctl.data.attrition import Attrition, table_of
 from fusionctl.data.buckets import Buckets
-from fusionctl.data.cohort import build_diagnoses, build_stays, keep_measured
+from fusionctl.data.cohort import build_diagnoses, build_stays, doubtful_codes, doubts, keep_measured
 from fusionctl.data.events import EVENT_COLUMNS, columns_of, in_order
 from fusionctl.data.tables import Table
 from fusionctl.data.variables import GCS_TOTAL, Source
@@ -35,6 +35,7 @@ from fusionctl.workdir import Draft
 log = logging.getLogger("fusionctl")
 
 _EVENT_TABLES: tuple[tuple[str, Source], ...] = (("chartevents", "chart"), ("labevents", "lab"))
+_FAR_HOURS = 24 * 366
 _KEYS = {"patients": "subject_id", "admissions": "hadm_id", "icustays": "stay_id", "metadata": "dicom_id"}
 
 
@@ -65,13 +66,15 @@ def run(draft: Draft, settings: ExtractSettings, inputs: Mapping[str, Any], *, r
     _check_items(opened, version)
     films_attrition = _write_films(draft, opened, settings.labels)
     events_attrition = _read_events(draft, opened, stays, settings.protocol, runtime)
+    _check_events(opened, events_attrition)
     buckets = Buckets(draft.path, stays["stay_id"], columns_of(settings.protocol))
     measured = _write_events(draft, buckets, settings.protocol)
     stays = keep_measured(stays, measured, cohort)
+    _warn("of %d stays %d have %s", stays.height, doubts(stays))
     diagnoses_attrition = _write_diagnoses(draft, opened, stays)
     stays.write_parquet(draft.file("stays.parquet"))
     draft.rows["stays"] = stays.height
-    attrition = [cohort, *events_attrition, diagnoses_attrition, films_attrition]
+    attrition = [cohort, *events_attrition, diagnoses_attrition, *films_attrition]
     draft.write_json("attrition.json", [entry for counted in attrition for entry in counted.rows()])
     draft.write_json("tables.json", [table_of(attrition)])
 
@@ -91,33 +94,57 @@ def _check_items(opened: Mapping[str, Table], version: str) -> None:
         log.warning("extract: without hosp/d_labitems v3.0, whose lab item ids are wrong, cannot be told from v3.1")
 
 
+def _warn(text: str, among: int, counts: Mapping[str, int]) -> None:
+    """Say what is doubtful about what was kept, each with its count."""
+    for what, count in counts.items():
+        if count:
+            log.warning(f"extract: {text}", among, count, what)
+
+
 def _read_keyed(table: Table, key: str) -> pl.DataFrame:
     frame = tables.read(table)
     tables.require_unique(frame, [key], table.path)
     return frame
 
 
-def _write_films(draft: Draft, opened: Mapping[str, Table], labeller: str) -> Attrition:
-    attrition = Attrition("films", "rows")
+def _write_films(draft: Draft, opened: Mapping[str, Table], labeller: str) -> list[Attrition]:
+    """Write the films; what was left out of them, and of their labels."""
+    counted = [Attrition("films", "rows"), Attrition(labeller, "rows")]
     found = films.no_films()
     if "metadata" in opened:
         metadata = _read_keyed(opened["metadata"], _KEYS["metadata"])
         labels = tables.read(opened[labeller])
         tables.require_unique(labels, ["subject_id", "study_id"], opened[labeller].path)
         by_hand = _read_keyed(opened["test_labels"], "study_id") if "test_labels" in opened else None
-        found = films.build_films(metadata, labels, attrition, labeller=labeller, test_labels=by_hand)
+        found = films.build_films(metadata, labels, counted[0], labeller=labeller, test_labels=by_hand)
+        films.count_labels(labels, metadata, counted[1])
+        unlabelled = found.filter(pl.col("labelled_by") == "").height
+        if unlabelled > found.height / 2:
+            log.warning("extract: %d of %d films are of studies without labels", unlabelled, found.height)
     found.write_parquet(draft.file("films.parquet"))
     draft.rows["films"] = found.height
-    return attrition
+    return counted
 
 
 def _write_diagnoses(draft: Draft, opened: Mapping[str, Table], stays: pl.DataFrame) -> Attrition:
-    attrition = Attrition("diagnoses_icd", "rows")
-    parts = [build_diagnoses(frame, stays, attrition) for frame, _ in tables.batches(opened["diagnoses_icd"])]
-    diagnoses = pl.concat(parts).sort("hadm_id", "icd_version", "icd_code")
+    table, attrition = opened["diagnoses_icd"], Attrition("diagnoses_icd", "rows")
+    diagnoses = pl.concat([build_diagnoses(frame, stays, attrition) for frame, _ in tables.batches(table)])
+    _check_rows(table, attrition)
+    diagnoses = diagnoses.sort("hadm_id", "icd_version", "icd_code")
+    _warn("of %d diagnoses %d are %s", diagnoses.height, doubtful_codes(diagnoses))
     diagnoses.write_parquet(draft.file("diagnoses.parquet"))
     draft.rows["diagnoses"] = diagnoses.height
     return attrition
+
+
+def _check_rows(table: Table, counted: Attrition) -> None:
+    """Refuse a table without rows, and say when nothing of one is kept."""
+    if not counted.before:
+        raise tables.no_rows(table)
+    if not counted.kept:
+        log.warning(
+            "extract: none of %d rows of %s is kept; attrition.json has the reasons", counted.before, counted.table
+        )
 
 
 def _read_events(
@@ -138,10 +165,15 @@ def _read_events(
     return attrition
 
 
+def _check_events(opened: Mapping[str, Table], counted: list[Attrition]) -> None:
+    for (name, _), attrition in zip(_EVENT_TABLES, counted, strict=True):
+        _check_rows(opened[name], attrition)
+
+
 def _write_events(draft: Draft, buckets: Buckets, protocol: str) -> pl.Series:
     """Sort and write the buckets, each a row group; stay_id of every stay with an event."""
     schema = pl.DataFrame(schema=EVENT_COLUMNS).to_arrow().schema
-    measured, rows, totals = [], 0, 0
+    measured, rows, totals, far = [], 0, 0, 0
     with pq.ParquetWriter(draft.file("events.parquet"), schema, compression="zstd") as writer:
         for bucket in buckets.drain():
             events = in_order(bucket, protocol)
@@ -149,5 +181,7 @@ def _write_events(draft: Draft, buckets: Buckets, protocol: str) -> pl.Series:
                 writer.write_table(events.to_arrow(), row_group_size=events.height)
             measured.append(events["stay_id"].unique())
             rows, totals = rows + events.height, totals + events.filter(pl.col("variable") == GCS_TOTAL).height
+            far += events.filter(pl.col("hours").abs() > _FAR_HOURS).height
+    _warn("of %d events %d are %s", rows, {"charted more than a year from their stay's begin; no task reads them": far})
     draft.rows |= {"events": rows, "coma_totals": totals}
     return pl.concat(measured)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from fusionctl.workdir import Artifact, Draft
 
 log = logging.getLogger("fusionctl")
 
-_LOGGED = 10  # unreadable films named in the log; all are in unreadable.csv
+_LOGGED = 10  # faults of films named in the log; all are in unreadable.csv
 _DICOM_KEY = "dicom_films"
 
 
@@ -43,9 +44,9 @@ def run(draft: Draft, settings: FilmsSettings, inputs: Mapping[str, Any], *, run
     table = draft.file("films.parquet")
     if not table.exists():  # it is written when all films are done, and may wait for publication since then
         films, cache = _cache(draft, settings, inputs)
-        _finish(draft, films["study_id"], _fill(cache, settings, (1, 1), runtime).values())
-    for journal in film_journal.paths(draft.path):
-        journal.unlink(missing_ok=True)
+        _finish(draft, films["study_id"], _fill(films["study_id"], cache, settings, (1, 1), runtime).values())
+    for path in [*film_journal.paths(draft.path), *draft.path.glob("unreadable-*-of-*.csv")]:
+        path.unlink(missing_ok=True)
     readable, n_dicom = pl.read_parquet(table)["readable"], int(pl.read_parquet_metadata(table).get(_DICOM_KEY, 0))
     draft.rows |= {"films": len(readable), "unreadable": int((~readable).sum())}
     draft.facts["decoder"] = images.decoder_version() + (f", {dicom.version()}" if n_dicom else "")
@@ -70,7 +71,8 @@ def run_shard(
         FusionctlError, InputError, UsageError: as `run`; unreadable films are counted in this share alone.
     """
     if not draft.file("films.parquet").exists():
-        _fill(_cache(draft, settings, inputs)[1], settings, shard, runtime)
+        films, cache = _cache(draft, settings, inputs)
+        _fill(films["study_id"], cache, settings, shard, runtime)
 
 
 def _cache(draft: Draft, settings: FilmsSettings, inputs: Mapping[str, Any]) -> tuple[pl.DataFrame, FilmCache]:
@@ -88,27 +90,43 @@ def _cache(draft: Draft, settings: FilmsSettings, inputs: Mapping[str, Any]) -> 
     return films, FilmCache(draft.path, root or Path(), films["path"].to_list(), form)
 
 
-def _fill(cache: FilmCache, settings: FilmsSettings, shard: tuple[int, int], runtime: Runtime) -> dict[int, Block]:
-    return cache.fill(
-        jobs=runtime.jobs,
-        max_bad=settings.max_bad_films,
-        shard=shard,
-        progress=lambda done, total: runtime.progress("films", done, total),
-    )
+def _fill(
+    study_ids: pl.Series, cache: FilmCache, settings: FilmsSettings, shard: tuple[int, int], runtime: Runtime
+) -> dict[int, Block]:
+    """The share's blocks. Where too many films are unreadable, a file beside the array names their studies."""
+    try:
+        return cache.fill(
+            jobs=runtime.jobs,
+            max_bad=settings.max_bad_films,
+            shard=shard,
+            progress=lambda done, total: runtime.progress("films", done, total),
+        )
+    except InputError as error:
+        path = cache.folder / f"unreadable-{shard[0]}-of-{shard[1]}.csv"
+        studies = _studies(study_ids, film_journal.read_all(cache.folder).values())
+        _write_unreadable(path, studies)
+        raise InputError(
+            error.message, hint=f"{path} names the studies; {error.hint}" if studies else error.hint
+        ) from error
+
+
+def _studies(study_ids: pl.Series, blocks: Iterable[Block]) -> dict[int, tuple[int, str]]:
+    """Of every unreadable film, by its row: its study, and what is wrong with it."""
+    reasons = dict(sorted((film, reason) for block in blocks for film, reason in block.unreadable.items()))
+    return {film: (int(study_ids[film]), reason) for film, reason in reasons.items()}
 
 
 def _finish(draft: Draft, study_ids: pl.Series, blocks: Iterable[Block]) -> None:
     """Write what is known of the films; films.parquet last and at once, since it says that all is done."""
     blocks = list(blocks)
-    reasons = dict(sorted((film, reason) for block in blocks for film, reason in block.unreadable.items()))
-    studies = [(int(study_ids[film]), reason) for film, reason in reasons.items()]
+    studies = _studies(study_ids, blocks)
     _write_unreadable(draft.file("unreadable.csv"), studies)
     _log_unreadable(studies)
     n_dicom = sum(block.n_dicom for block in blocks)
     if n_dicom:
         log.warning("%d films were DICOM files; their contrast differs from MIMIC-CXR-JPG's equalised films", n_dicom)
     readable = np.ones(len(study_ids), dtype=bool)
-    readable[list(reasons)] = False
+    readable[list(studies)] = False
     written = draft.file("films.parquet.new")
     pl.DataFrame({"film": np.arange(len(study_ids), dtype=np.int32), "readable": readable}).write_parquet(
         written, metadata={_DICOM_KEY: str(n_dicom)}
@@ -116,17 +134,19 @@ def _finish(draft: Draft, study_ids: pl.Series, blocks: Iterable[Block]) -> None
     replace(written, draft.file("films.parquet"))
 
 
-def _write_unreadable(path: Path, studies: list[tuple[int, str]]) -> None:
+def _write_unreadable(path: Path, studies: Mapping[int, tuple[int, str]]) -> None:
     """A list that names studies is for its owner alone, whatever the folder allows."""
     path.unlink(missing_ok=True)
     if studies:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([("study_id", "reason"), *studies])
+            csv.writer(file, lineterminator="\n").writerows([("study_id", "reason"), *studies.values()])
 
 
-def _log_unreadable(studies: list[tuple[int, str]]) -> None:
-    for study, reason in studies[:_LOGGED]:
-        log.warning("film of study %d %s; treated as absent", study, reason)
-    if len(studies) > _LOGGED:
-        log.warning("%d more films treated as absent; unreadable.csv names them all", len(studies) - _LOGGED)
+def _log_unreadable(studies: Mapping[int, tuple[int, str]]) -> None:
+    """Say what is wrong with how many films; a log names no study."""
+    reasons = Counter(reason for _, reason in studies.values()).most_common()
+    for reason, n in reasons[:_LOGGED]:
+        log.warning("films treated as absent: %d, of which each %s", n, reason)
+    if rest := sum(n for _, n in reasons[_LOGGED:]):
+        log.warning("films treated as absent for other reasons: %d; unreadable.csv names them all", rest)

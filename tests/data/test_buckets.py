@@ -7,6 +7,7 @@ import pytest
 from fusionctl.data import buckets
 from fusionctl.data.buckets import Buckets
 from fusionctl.data.events import columns_of
+from fusionctl.errors import InputError
 
 
 def frame(rng, stays, n, protocol):
@@ -52,3 +53,12 @@ def test_the_rank_of_legacy_is_on_its_way_only():
 def test_no_events(tmp_path, protocol):
     parts = list(Buckets(tmp_path, pl.Series([1, 2]), columns_of(protocol)).drain())
     assert [p.height for p in parts] == [0] and parts[0].schema == pl.Schema(columns_of(protocol))
+
+
+def test_a_table_that_repeats_itself_does_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(buckets, "_MOST_EVENTS", 30)
+    store = Buckets(tmp_path, pl.Series([1, 2]), columns_of("paper"))
+    store.add(frame(np.random.default_rng(0), [1, 2], 31, "paper"))
+    store.flush()
+    with pytest.raises(InputError, match="31 events of 1024 stays; rule: at most 30"):
+        list(store.drain())

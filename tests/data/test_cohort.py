@@ -6,7 +6,15 @@ import polars as pl
 import pytest
 
 from fusionctl.data.attrition import Attrition
-from fusionctl.data.cohort import STAY_COLUMNS, build_diagnoses, build_stays, hours_between, keep_measured
+from fusionctl.data.cohort import (
+    STAY_COLUMNS,
+    build_diagnoses,
+    build_stays,
+    doubtful_codes,
+    doubts,
+    hours_between,
+    keep_measured,
+)
 from fusionctl.errors import InputError
 
 START = datetime(2150, 3, 1)
@@ -75,7 +83,7 @@ def test_each_rule_drops_what_it_says():
     kept = build_stays(stays, visits, people, attrition)
     assert kept["stay_id"].to_list() == [101, 902]
     assert attrition.before == 13 and attrition.kept == 2
-    assert counts(attrition) == [2, 2, 1, 2, 2, 2]
+    assert counts(attrition) == [2, 2, 1, 2, 2, 2, 0]
     assert kept.schema == pl.Schema(STAY_COLUMNS)
 
 
@@ -165,3 +173,51 @@ def test_diagnoses_of_kept_admissions():
     assert kept.rows() == [(11, "4019", 9), (11, "I10", 10)]
     assert attrition.before == 6 and counts(attrition) == [2, 2]
     assert kept.schema["icd_version"] == pl.Int8
+
+
+@pytest.mark.parametrize("age", [-5.0, 17.9, 121.0, float("nan"), float("inf")])
+def test_ages_that_cannot_be_are_unknown(age):
+    attrition = Attrition("icustays", "stays")
+    stays = icustays((1, 11, 101, "A", "A", 0, 72), (2, 21, 201, "A", "A", 0, 72))
+    visits = admissions((1, 11, 0, 100, None), (2, 21, 0, 100, None))
+    kept = build_stays(stays, visits, patients((1, age, 2150, None), (2, 50, 2150, None)), attrition)
+    assert kept["stay_id"].to_list() == [201]
+    assert {e["rule"]: e["dropped"] for e in attrition.rows()}[
+        "age at admission below 18, above 120 or unknown"
+    ] == 1  # fmt: skip
+
+
+def test_a_stay_of_more_than_a_year_is_a_broken_date():
+    attrition = Attrition("icustays", "stays")
+    stays = icustays((1, 11, 101, "A", "A", 0, 10_000), (2, 21, 201, "A", "A", 0, 10_001))
+    visits = admissions((1, 11, 0, 100, None), (2, 21, 0, 100, None))
+    kept = build_stays(stays, visits, patients((1, 50, 2150, None), (2, 50, 2150, None)), attrition)
+    assert kept["stay_id"].to_list() == [101] and counts(attrition)[-1] == 1
+
+
+def test_times_that_contradict_each_other_are_doubts():
+    stays = icustays(*((n, n * 10, n * 100, "A", "A", 0, 72) for n in range(1, 6)))
+    visits = admissions(
+        (1, 10, 0, 100, None), (2, 20, 0, None, None), (3, 30, 0, -5, None), (4, 40, 90, 99, None), (5, 50, 0, 90, -60)
+    )
+    people = patients(*((n, 50, 2150, None) for n in range(1, 6)))
+    found = doubts(build_stays(stays, visits, people, Attrition("icustays", "stays")))
+    assert list(found.values()) == [2, 2, 1]
+
+
+def test_codes_are_spelled_as_released():
+    codes = [(10, " i10", 10), (10, "e11.9", 10), (10, "038.9", 9)]
+    raw = pl.DataFrame(
+        codes, schema={"hadm_id": pl.Int64, "icd_code": pl.String, "icd_version": pl.Int64}, orient="row"
+    )
+    found = build_diagnoses(raw, pl.DataFrame({"hadm_id": [10]}), Attrition("diagnoses_icd", "rows"))
+    assert found["icd_code"].to_list() == ["0389", "E119", "I10"]
+
+
+def test_codes_that_cannot_be_of_their_version():
+    codes = [("4019", 9), ("V1582", 9), ("E8859", 9), ("I10", 9), ("I10", 10), ("4019", 10)]
+    table = pl.DataFrame(codes, schema={"icd_code": pl.String, "icd_version": pl.Int8}, orient="row")
+    assert list(doubtful_codes(table).values()) == [2, 0]
+    many = pl.concat([table.filter(pl.col("icd_version") == 9)] * 75)
+    assert list(doubtful_codes(many).values()) == [75, 300], "no code begins with 0"
+    assert list(doubtful_codes(pl.concat([many, table[:1].with_columns(icd_code=pl.lit("0389"))])).values()) == [75, 0]

@@ -214,7 +214,7 @@ def test_too_many_bad_films_end_the_run_and_what_was_read_is_kept(root):
     with pytest.raises(InputError) as caught:
         fill(strict, max_bad=0.05)
     assert caught.value.message == (
-        f"{root}/files/p10/p10*/s5/a.jpg: film is empty; rule: JPEG files "
+        f"{root}: the film in row 5 of extract's films.parquet is empty; rule: JPEG files "
         "(1 bad among 8 of 17 films, --max-bad-films 0.05 allows 0)"
     )
     assert "10000001" not in str(caught.value) and "--max-bad-films" in caught.value.hint

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from fusionctl.data.attrition import Attrition
-from fusionctl.data.films import FILM_COLUMNS, build_films, no_films, study_time
+from fusionctl.data.films import FILM_COLUMNS, build_films, count_labels, no_films, study_time
 from fusionctl.data.variables import CHEXPERT_LABELS
 
 
@@ -94,3 +94,11 @@ def test_a_radiologist_may_label_what_the_labeller_did_not():
     films = build_films(METADATA, labels(), Attrition("films", "rows"), test_labels=test_labels)
     assert films["labelled_by"].to_list() == ["radiologist", "chexpert", "chexpert", "chexpert"]
     assert seen(films, "Edema") == [0, None, None, 0]
+
+
+def test_labels_of_studies_without_films_are_counted():
+    attrition = Attrition("chexpert", "rows")
+    listed = pl.DataFrame({"subject_id": [1, 1], "study_id": [10, 10]})
+    count_labels(pl.DataFrame({"subject_id": [1, 2, 1], "study_id": [10, 10, 11]}), listed, attrition)
+    (entry,) = attrition.rows()
+    assert (entry["before"], entry["dropped"], entry["kept"]) == (3, 2, 1)

@@ -1,4 +1,5 @@
 import io
+import os
 
 import cv2
 import film_files
@@ -83,3 +84,45 @@ def test_what_cannot_be_read_says_why(kind):
         decode(data, 64, 64)
     assert caught.value.message.startswith(rule)
     assert isinstance(caught.value, InputError)
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros"])
+def test_data_that_the_library_completes_with_grey_are_refused(damage, capfd):
+    data = film_files.jpeg(300, 280)
+    half = len(data) // 2
+    broken = data[:half] + (b"" if damage == "cut" else bytes(200) + data[half + 200 : -2]) + b"\xff\xd9"
+    with pytest.raises(jpeg.UnreadableFilm, match=r"^is damaged \(.*(premature|extraneous)"):
+        decode(broken, 64, 64)
+    assert capfd.readouterr().err == "", "what the library says is heard, not shown"
+
+
+def test_what_others_write_to_standard_error_while_a_film_is_decoded_is_not_lost(monkeypatch, capfd):
+    usual = cv2.imdecode
+
+    def talking(*arguments):
+        os.write(2, b"something else\n")
+        return usual(*arguments)
+
+    monkeypatch.setattr(cv2, "imdecode", talking)
+    decode(film_files.jpeg(30, 30), 8, 8)
+    assert capfd.readouterr().err == "something else\n"
+
+
+def test_a_film_of_very_many_scans_is_refused_before_it_is_decoded():
+    out = io.BytesIO()
+    Image.fromarray(film_files.picture(64, 64)).save(out, "JPEG", progressive=True)
+    data = out.getvalue()
+    scan = data[data.rfind(b"\xff\xda") : -2]
+    jpeg.read_header(data)
+    with pytest.raises(jpeg.UnreadableFilm, match=r"^has \d{3} scans; rule: at most 100"):
+        jpeg.read_header(data[:-2] + scan * 100 + data[-2:])
+
+
+def test_only_files_of_a_film_s_size_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(jpeg.UnreadableFilm, match="is no file but a folder, a pipe or a device"):
+        jpeg.read_file(tmp_path / "pipe")
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 1 << 40)
+    with pytest.raises(jpeg.UnreadableFilm, match=r"has 1,099,512 MB; rule: at most 268 MB"):
+        jpeg.read_file(tmp_path / "large")

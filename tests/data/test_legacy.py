@@ -142,3 +142,11 @@ def test_ties_of_the_others_are_sorted_as_numbers():
 def test_ties_of_categories_are_sorted_by_their_text():
     texts = ["To Speech", "None", "Spontaneously", "To Pain"]
     assert ordered(EYE, *texts) == sorted(texts)
+
+
+@pytest.mark.parametrize("text", ["1e39", "-1e39", "inf", "NaN"])
+def test_what_is_not_finite_as_it_is_stored_is_no_number(text):
+    attrition = Attrition("chartevents", "rows")
+    rows = pl.DataFrame({"itemid": [220045], "value": [text], "valuenum": [1.0]})
+    assert legacy.values(rows, "chart", attrition).is_empty()
+    assert {e["rule"]: e["dropped"] for e in attrition.rows()}["no number in value"] == 1

@@ -127,3 +127,36 @@ def test_a_quote_that_never_closes_does_not_fill_the_memory(tmp_path, monkeypatc
     path = tmp_path / "t.csv"
     path.write_bytes(b'a,b\n1,2\n3,5" tube\n' + b"4,5\n" * 5000)
     assert "line 3: a quote opens here and is never closed" in fault(path)
+
+
+def test_many_empty_lines_do_not_take_long(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,b\n1,2\n" + b"\n" * 3_000_000 + b"3,4\n")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lines, "_LONGEST_RECORD", 1 << 20)
+        assert "line 3 is empty" in fault(path)
+    assert b"".join(c.text for c in chunks(path)).endswith(b"\n\n3,4\n"), "records.py names the empty line"
+
+
+def test_headers_that_are_none(tmp_path):
+    path = tmp_path / "t.csv"
+    for data, said in (
+        (b"a,b\r1,2\r3,4\r", "line 1: carriage returns alone end its lines"),
+        (b"x" * 3_000_000 + b"\n1\n", "line 1: the header has more than a megabyte"),
+        (b"x" * 200_000 + b"\n1\n", "line 1: the header is no CSV"),
+    ):
+        path.write_bytes(data)
+        assert said in fault(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    assert "not a file but a pipe or a device" in fault(tmp_path / "t.csv")
+
+
+def test_a_record_without_an_end_names_its_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "_PIECE", 100)
+    monkeypatch.setattr(lines, "_LONGEST_RECORD", 1 << 20)
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,b\n1,2\n" + b"x" * 3_000_000)
+    assert "line 3 is longer than 1 MiB" in fault(path)

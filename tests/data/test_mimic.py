@@ -206,6 +206,6 @@ def test_airspace_opacity_is_lung_opacity(tmp_path):
     names = [c.name for c in mimic.COLUMNS["test_labels"]]
     path = tmp_path / "mimic-cxr-2.1.0-test-set-labeled.csv"
     header = ",".join(names).replace("Lung Opacity", "Airspace Opacity")
-    path.write_text(f"{header}\n50000001,{','.join(str(float(i)) for i in range(14))}\n")
+    path.write_text(f"{header}\n50000001,{','.join(str(float(name == 'Lung Opacity')) for name in names[1:])}\n")
     frame = tables.read(tables.open_table(path, mimic.COLUMNS["test_labels"]))
-    assert frame["Lung Opacity"].to_list() == [float(names.index("Lung Opacity") - 1)]
+    assert [name for name in names[1:] if frame[name][0] == 1] == ["Lung Opacity"]

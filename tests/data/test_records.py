@@ -267,3 +267,10 @@ def test_one_changed_byte_in_a_regular_table(place, byte, column):
     text = bytearray(events())
     text[place % (len(text) - 1)] = byte
     agrees(bytes(text), 5, column)
+
+
+def test_a_nul_byte_names_the_line_of_its_record():
+    text = b'1,220045,x\n1,7,"a\nb"\n1,220045,y\0\n'
+    with pytest.raises(InputError, match="line 5: a NUL byte"):
+        pick(Chunk(PATH, text, 2), 3, WANTED, 1, "item")
+    assert pick(Chunk(PATH, text.replace(b"220045,y", b"9,y"), 2), 3, WANTED, 1, "item").seen == 3

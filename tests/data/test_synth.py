@@ -404,7 +404,7 @@ def test_nothing_is_overwritten(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stays": 0}, "stays must be 1 or more, got 0"),
+        ({"stays": 0}, "stays must be 1 or more, at most 10,000,000; got 0"),
         ({"seed": -1}, "seed must be 0 or more, got -1"),
         ({"layout": "v4"}, "layout must be one of v1, v2, v3, got 'v4'"),
     ],

@@ -66,14 +66,20 @@ def test_batches_keep_order_and_count_what_was_looked_at(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (",x1,,,,", "line 3: column 'key' must be a whole number; got other text"),
-        (",1.0,,,,", "line 3: column 'key' must be a whole number; got other text"),
-        (",,,,,", "line 3: column 'key' must be a whole number; got nothing"),
-        (',"",,,,', "line 3: column 'key' must be a whole number; got nothing"),
-        (",1,yesterday,,,", "line 3: column 'when' must be a time like 2150-01-31 23:59:00; got 'yesterday'"),
+        (",x1,,,,", "line 3: column 'key' must be a whole number above 0; got other text"),
+        (",1.0,,,,", "line 3: column 'key' must be a whole number above 0; got other text"),
+        (",,,,,", "line 3: column 'key' must be a whole number above 0; got nothing"),
+        (',"",,,,', "line 3: column 'key' must be a whole number above 0; got nothing"),
+        (
+            ",1,yesterday,,,",
+            "line 3: column 'when' must be a time like 2150-01-31 23:59:00, from 1900 on and before 2300; got 'yesterday'",
+        ),
         (",1,2150-02-30 00:00:00,,,", "line 3: column 'when' must be a time"),
         (",1,2150-02-03,,,", "line 3: column 'when' must be a time"),
-        (",1,,31.01.2150,,", "line 3: column 'day' must be a date like 2150-01-31; got '31.01.2150'"),
+        (
+            ",1,,31.01.2150,,",
+            "line 3: column 'day' must be a date like 2150-01-31, from 1900 on and before 2300; got '31.01.2150'",
+        ),
         (',1,,,"1,5",', "line 3: column 'number' must be a number; got '1,5'"),
         (",1,,,", "line 3 has 5 fields, the header names 6"),
     ],
@@ -124,3 +130,23 @@ def test_unique_keys(tmp_path):
     with pytest.raises(InputError, match=r"line 5: key \+ number must be unique"):
         require_unique(frame, ["key", "number"], path)
     require_unique(frame, ["key", "number", "line"], path)
+
+
+def test_a_file_without_a_header_is_not_quoted(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("16564846,1,2150-01-01\n16564847,2,2150-01-02\n")
+    with pytest.raises(InputError) as caught:
+        open_table(path, COLUMNS)
+    assert "1656484" not in str(caught.value) and "line 1 must name the columns" in caught.value.hint
+
+
+def test_more_rows_than_a_table_can_have_end_the_reading(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_MOST_ROWS", 2)
+    with pytest.raises(InputError, match="line 4: more than 2 rows"):
+        read(open_table(write(tmp_path, ",1,,,,\n,2,,,,\n,3,,,,\n"), COLUMNS))
+
+
+@pytest.mark.parametrize("time", ["1899-12-31 23:59:59", "2300-01-01 00:00:00", "0050-03-01 00:00:00"])
+def test_times_of_other_centuries_are_none(tmp_path, time):
+    with pytest.raises(InputError, match="line 2: column 'when' must be a time like .*, from 1900 on and before 2300"):
+        read(open_table(write(tmp_path, f",1,{time},,,\n"), COLUMNS))

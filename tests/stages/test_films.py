@@ -99,9 +99,7 @@ def test_unreadable_films_are_listed_for_the_owner_alone(inputs, caplog):
     damage(inputs, 1, 4)
     with caplog.at_level(logging.WARNING, logger="fusionctl"):
         made = run(inputs, max_bad_films=0.4)
-    assert caplog.messages == [
-        f"film of study {study} is empty; rule: JPEG files; treated as absent" for study in (50000001, 50000004)
-    ]
+    assert caplog.messages == ["films treated as absent: 2, of which each is empty; rule: JPEG files"]
     assert names(made) == ["films.npy", "films.parquet", "unreadable.csv"]
     assert made.file("unreadable.csv").stat().st_mode & 0o777 == 0o600
     rows = list(csv.reader(made.file("unreadable.csv").open()))
@@ -111,23 +109,30 @@ def test_unreadable_films_are_listed_for_the_owner_alone(inputs, caplog):
     assert made.rows == {"films": N, "unreadable": 2}
 
 
-def test_many_unreadable_films_are_not_all_logged(tmp_path, caplog):
-    inputs = {"extract": extract(tmp_path, 10), "cxr_root": tmp_path}
+def test_many_reasons_are_not_all_logged(tmp_path, caplog):
+    inputs = {"extract": extract(tmp_path, 14), "cxr_root": tmp_path}
+    for i in range(14):
+        data = b"\xff\xd8\xff\xc0\x00\x0b" + bytes([20 + i]) + bytes(9)  # bits a pixel
+        film_files.write(tmp_path, path(i), data)
     with caplog.at_level(logging.WARNING, logger="fusionctl"):
-        pl.DataFrame({"path": ["x.jpg"] * 14, "study_id": range(14)}).write_parquet(tmp_path / "extract/films.parquet")
         run(inputs, max_bad_films=1)
     assert len(caplog.messages) == 11
-    assert caplog.messages[-1] == "4 more films treated as absent; unreadable.csv names them all"
+    assert caplog.messages[-1] == "films treated as absent for other reasons: 4; unreadable.csv names them all"
 
 
 def test_too_many_unreadable_films_end_the_run_and_nothing_is_lost(inputs):
     damage(inputs, 3)
     with pytest.raises(InputError) as caught:
         run(inputs)
-    assert f"{inputs['cxr_root']}/files/p10/p10*/s50000003/a.jpg: film is empty" in caught.value.message
+    said = f"{inputs['cxr_root']}: the film in row 3 of extract's films.parquet is empty"
+    assert said in caught.value.message and "unreadable-1-of-1.csv names the studies" in caught.value.hint
+    assert "50000003" not in str(caught.value)
     assert "--max-bad-films 0.01 allows 0" in caught.value.message and "--max-bad-films" in caught.value.hint
     assert "10000003" not in str(caught.value)
-    assert names(draft(inputs)) == ["films.npy", "journal-1-of-1.jsonl"]
+    assert names(draft(inputs)) == ["films.npy", "journal-1-of-1.jsonl", "unreadable-1-of-1.csv"]
+    listed = draft(inputs).file("unreadable-1-of-1.csv")
+    assert listed.read_text().splitlines()[1] == "50000003,is empty; rule: JPEG files"
+    assert listed.stat().st_mode & 0o777 == 0o600
     film_files.write(inputs["cxr_root"], path(3), film_files.jpeg(300, 280, seed=3))
     seen = []
     mended = run(inputs, progress=lambda label, done, total: seen.append(done))

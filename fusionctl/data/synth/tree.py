@@ -21,6 +21,7 @@ from fusionctl.errors import FusionctlError, UsageError
 
 log = logging.getLogger("fusionctl")
 
+MOST_STAYS = 10_000_000  # a hundred times MIMIC's
 BLOCK = 500  # stays whose event rows are in memory at once; part of what a seed means
 MIMIC, CXR = "mimic-iv", "mimic-cxr-jpg"
 _STAGING = ".synth.partial"
@@ -42,8 +43,8 @@ def write_tree(out: Path, *, stays: int, layout: Layout, seed: int, films: bool 
     """
     if layout not in LAYOUTS:
         raise UsageError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}", hint="use --layout v2")
-    if stays < 1:
-        raise UsageError(f"stays must be 1 or more, got {stays}", hint="use --stays 100")
+    if not 1 <= stays <= MOST_STAYS:
+        raise UsageError(f"stays must be 1 or more, at most {MOST_STAYS:,}; got {stays}", hint="use --stays 100")
     _check_seed(seed)
     cohort = build_cohort(draw_latents(stays, seed), seed, layout=layout)
     with _staged(out) as staging:

@@ -1,0 +1,13 @@
+"""All kinds of damage: importing this fills the register."""
+
+from __future__ import annotations
+
+import damage_films  # noqa: F401
+import damage_gzip  # noqa: F401
+import damage_splits  # noqa: F401
+import damage_text  # noqa: F401
+import damage_trees  # noqa: F401
+import damage_values  # noqa: F401
+from damages import DAMAGES, Case, cases, one_of_each, sample
+
+__all__ = ["DAMAGES", "Case", "cases", "one_of_each", "sample"]
