@@ -56,6 +56,7 @@ def execute(work: Work, plan: Plan, *, force: bool = False, dry_run: bool = Fals
     existing = work.get(name, plan.id)
     if existing and not force:
         log.info("%s: up to date (%s)", name, plan.id)
+        work.sweep_lock(name, plan.id)
         return existing.verify(largest=QUICK_BYTES)
     reason = "--force" if existing else why(work, plan)
     if dry_run:

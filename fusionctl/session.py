@@ -139,11 +139,8 @@ class Session:
             raise UsageError(
                 "run needs --mimic-root", hint="fusionctl run --mimic-root DIR --cxr-root DIR --work-dir W"
             )
-        for name in STAGES:
-            self.settings(name)
-        importlib.import_module(STAGES["preprocess"].module).check(
-            STAGES["preprocess"].values(self.settings("preprocess")), self.roots.get("split_file")
-        )
+        values = {name: stage.values(self.settings(name)) for name, stage in STAGES.items()}
+        importlib.import_module(STAGES["preprocess"].module).check(values["preprocess"], self.roots.get("split_file"))
         made: dict[str, Any] = {}
         chosen, task = self._models(list(models)), self.settings("preprocess")["task"]["value"]
         scratch = self.settings("fuse")["from_scratch"]["value"]
