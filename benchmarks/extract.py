@@ -86,7 +86,7 @@ def write_events(path: Path, blocks: int, kind: str) -> None:
 
 
 def write_tree(root: Path, chart: int, lab: int) -> None:
-    """A MIMIC-IV tree of that many million rows (0: the header alone)."""
+    """A MIMIC-IV tree of that many million rows (0: one row alone)."""
     (root / "icu").mkdir(parents=True, exist_ok=True)
     (root / "hosp").mkdir(exist_ok=True)
     per_million = 1_000_000 // BLOCK
@@ -97,8 +97,8 @@ def write_tree(root: Path, chart: int, lab: int) -> None:
         if not path.exists():
             write_events(path.with_suffix(".tmp"), millions * per_million, kind)
             if not millions:
-                head = gzip.decompress(path.with_suffix(".tmp").read_bytes()).partition(b"\n")[0] + b"\n"
-                path.with_suffix(".tmp").write_bytes(gzip.compress(head))
+                head = gzip.decompress(path.with_suffix(".tmp").read_bytes()).split(b"\n")[:2]
+                path.with_suffix(".tmp").write_bytes(gzip.compress(b"\n".join([*head, b""])))
             path.with_suffix(".tmp").rename(path)
     stay = np.arange(max(chart, lab, 1) * per_million * (BLOCK // ROWS_OF_STAY))
     begin = stay % 9_000 * 96.0

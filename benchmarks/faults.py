@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import random
 import re
 import shutil
@@ -44,7 +45,7 @@ Launch = Callable[..., Running]
 CLEAR = re.compile(r"^error: .+\n  -> .+\n\Z", re.MULTILINE | re.DOTALL)
 EARLY = 0.2  # share of the kills whose clock starts with the process, not with the stage's first file
 ROOM = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9)  # of what the stage writes
-SLACK = 64 << 10  # a file system's own
+SLACK = 12 << 10  # for the look whether anything can be written, and a lock
 
 
 class Broken(Exception):
@@ -117,7 +118,7 @@ def check_failed(done: Done) -> None:
 
 
 @contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[Path]:
+def disk_in_memory(folder: Path, size: int) -> Iterator[Path]:
     """A file system of so many bytes."""
     folder.mkdir(parents=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
@@ -128,24 +129,32 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+def leave_room(disk: Path, room: int) -> None:
+    """Fill a disk up to so many bytes."""
+    with (disk / "ballast").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - room)
+
+
 def shrink_disk(source: Path, stage: str, launch: Launch, folder: Path) -> str:
     """The stage in a work directory whose disk has room for a part of what it writes; in how many cases it failed."""
+    linked = Copy(source, folder / "links").without(stage)
+    own = sum(entry["size"] for entry in linked.made(stage).manifest["files"].values())
     whole = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
-    own = sum(entry["size"] for entry in Copy(source, folder / "plain").made(stage).manifest["files"].values())
     failed = 0
     for share in ROOM:
         try:
-            with small_disk(folder / f"{share}", whole - own + int(own * share) + SLACK) as disk:
-                linked = Copy(source, folder / f"{share}-links").without(stage).work.root
-                copy = Copy(source, Path(shutil.copytree(linked, disk / "work")))
+            with disk_in_memory(folder / f"{share}", 2 * whole + own) as disk:
+                copy = Copy(source, Path(shutil.copytree(linked.work.root, disk / "work")))
                 before = copy.listed()
+                leave_room(disk, int(own * share) + SLACK)
                 done = launch(*copy.command(stage)).wait(300)
                 if done.code:
                     check_failed(done)
                     check(copy.listed() == before, "old artifacts are harmed")
+                    (disk / "ballast").unlink()
+                    check(launch(*copy.command(stage)).wait(300).code == 0, "the rerun with room failed")
                     failed += 1
-                else:
-                    copy.check_whole(stage)
+                copy.check_whole(stage)
         except (subprocess.CalledProcessError, FileNotFoundError):
             return "no mount"
     return f"{failed} of {len(ROOM)}"

@@ -121,6 +121,14 @@ def check_free(path: Path, what: str) -> None:
         )
 
 
+def sweep(path: Path) -> None:
+    """Remove a dead holder's lock, if there is one and this process may: nobody asks for it where all is done."""
+    with contextlib.suppress(OSError):
+        found = _read(path)
+        if found is not None and found.is_dead(this_process()):
+            _remove(path, found)
+
+
 def is_free(path: Path) -> bool:
     """Whether no living process is known to hold a lock; nothing is removed."""
     found = _read(path)

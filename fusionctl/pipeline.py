@@ -57,6 +57,7 @@ def execute(work: Work, plan: Plan, *, force: bool = False, dry_run: bool = Fals
     existing, say = work.get(name, plan.id), _say(plan)
     if existing and not force:
         say("%s: up to date (%s)", name, plan.id)
+        work.sweep_lock(name, plan.id)
         return existing.verify(largest=QUICK_BYTES)
     reason = "--force" if existing else why(work, plan)
     if dry_run:

@@ -154,11 +154,8 @@ class Session:
             raise UsageError(
                 "run needs --mimic-root", hint="fusionctl run --mimic-root DIR --cxr-root DIR --work-dir W"
             )
-        for name in STAGES:
-            self.settings(name)
-        importlib.import_module(STAGES["preprocess"].module).check(
-            STAGES["preprocess"].values(self.settings("preprocess")), self.roots.get("split_file")
-        )
+        values = {name: stage.values(self.settings(name)) for name, stage in STAGES.items()}
+        importlib.import_module(STAGES["preprocess"].module).check(values["preprocess"], self.roots.get("split_file"))
         made: dict[str, Any] = {"fuse": [], "pretrain-ehr": [], "pretrain-cxr": []}
         chosen = self._models(list(models))
         made["extract"] = self._extract(self.settings("preprocess")["protocol"]["value"], force=self.force)

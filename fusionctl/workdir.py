@@ -108,6 +108,10 @@ class Work:
         """
         lock.check_free(self._lock(stage, artifact_id), f"{stage}/{artifact_id}")
 
+    def sweep_lock(self, stage: str, artifact_id: str) -> None:
+        """Remove the lock of a run that was killed just after it had published."""
+        lock.sweep(self._lock(stage, artifact_id))
+
     def check_no_shard(self, stage: str, artifact_id: str) -> None:
         """Check that no job is at work on a share of an artifact.
 
@@ -164,8 +168,6 @@ class Work:
 
 def _replaced(final: Path) -> Path:
     return final.with_name(f"{final.name}.replaced")
-
-
 
 
 def writable(root: Path) -> None:

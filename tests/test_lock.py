@@ -130,3 +130,13 @@ def test_what_was_killed_while_it_asked_leaves_nothing_for_long(path):
     path.with_name(f"{path.name}.0123").write_text("{")
     with lock.held(path, "x"):
         assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_only_a_dead_holders_lock_is_swept_away(path):
+    lock.sweep(path)
+    write(path, pid=2**22 - 1)
+    lock.sweep(path)
+    assert not path.exists()
+    with lock.held(path, "x"):
+        lock.sweep(path)
+        assert path.exists()

@@ -10,37 +10,22 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from fusionctl.data.ahead import ahead
+from fusionctl.data.fields import MEANING, Kind, convert
 from fusionctl.data.lines import chunks, read_header
 from fusionctl.data.records import AGAIN, Picked, bare_quote, pick
 from fusionctl.errors import InputError
-
-Kind = Literal["id", "whole", "number", "label", "time", "date", "text"]
 
 # Text parsed at a time. Small against memory, large against the cost of starting a parser.
 _BATCH_BYTES = 8 << 20
 _BATCH_PIECES = 128
 _LONGEST_NAME = 40  # of a column, in a message
-_TIME_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M")
-# MIMIC moves its dates to the years from 2110 on; what lies outside these two years is a broken time, not a time.
-_YEARS = (1900, 2300)
-_MICROSECONDS = tuple((datetime(year, 1, 1) - datetime(1970, 1, 1)) // timedelta(microseconds=1) for year in _YEARS)
-_MEANING = {
-    "id": "a whole number above 0",
-    "whole": "a whole number",
-    "number": "a number",
-    "label": "1, 0, -1 or empty",
-    "time": f"a time like 2150-01-31 23:59:00, from {_YEARS[0]} on and before {_YEARS[1]}",
-    "date": f"a date like 2150-01-31, from {_YEARS[0]} on and before {_YEARS[1]}",
-}
 # Of tables that are read whole. The longest, admissions of v3.1, has 546,028.
 _MOST_ROWS = 3_000_000
 
@@ -93,7 +78,7 @@ def open_table(path: Path, columns: Sequence[Column]) -> Table:
 
 
 def _missing(path: Path, column: Column, columns: Sequence[Column], header: Sequence[str]) -> InputError:
-    """The error for a column that is not there. A file without a header begins with a patient: nothing of it is said."""
+    """The error for a column that is not there. A file without a header begins with a patient: not shown."""
     wanted = {name.lower() for c in columns for name in (c.name, *c.aliases)}
     what = f"{path}: line 1: column {column.name!r} is missing"
     if not wanted & set(header):
@@ -221,40 +206,14 @@ def _typed(table: Table, frame: pl.DataFrame, column: Column) -> pl.Series:
         InputError: naming the first value that is not of the column's kind, or is missing although required.
     """
     text = frame[column.name]
-    typed = _convert(text, column.kind)
+    typed = convert(text, column.kind)
     absent = text.is_null() | (text == "")
     bad = (typed.is_null() | absent) if column.required else (typed.is_null() & ~absent)
     if bad.any():
         row = int(bad.arg_max() or 0)
         # A damaged id may still be somebody's id: it is not repeated.
         got = "nothing" if not text[row] else "other text" if column.kind == "id" else repr(text[row][:40])
-        meaning = _MEANING.get(column.kind, "a text")
+        meaning = MEANING.get(column.kind, "a text")
         what = f"{table.path}: line {frame['line'][row]}: column {column.name!r} must be {meaning}; got {got}"
         raise InputError(what, hint="correct the line, or get the file again and compare it with SHA256SUMS.txt")
     return typed
-
-
-def _convert(text: pl.Series, kind: Kind) -> pl.Series:
-    """The values; null where a text is none of its kind."""
-    if kind == "text":
-        return text
-    if kind in ("id", "whole"):
-        numbers = text.cast(pl.Int64, strict=False)
-        return _kept(numbers, numbers > 0) if kind == "id" else numbers
-    if kind in ("number", "label"):
-        numbers = text.cast(pl.Float64, strict=False)
-        return _kept(numbers, numbers.is_in([-1.0, 0.0, 1.0])) if kind == "label" else numbers
-    formats = (*_TIME_FORMATS, "%Y-%m-%d") if kind == "date" else _TIME_FORMATS
-    times = text.str.to_datetime(formats[0], time_unit="us", strict=False)
-    for other in formats[1:]:
-        if times.null_count() == text.null_count():
-            break
-        rest = text.str.to_datetime(other, time_unit="us", strict=False)
-        times = pl.select(pl.coalesce(times, rest)).to_series().alias(text.name)
-    since_1970 = times.to_physical()
-    return _kept(times, (since_1970 >= _MICROSECONDS[0]) & (since_1970 < _MICROSECONDS[1]))
-
-
-def _kept(values: pl.Series, valid: pl.Series) -> pl.Series:
-    """The values that are valid, null in place of the others."""
-    return values if valid.all() else pl.select(pl.when(valid).then(values)).to_series().alias(values.name)

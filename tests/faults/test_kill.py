@@ -91,3 +91,12 @@ def test_what_a_run_is_writing_is_not_cleaned_away(copy, launch):
     assert run.wait().code == -9
     done = launch("clean", "--yes", "--work-dir", copy.work.root).wait()
     assert done.code == 0 and str(draft) in done.out and not draft.exists()
+
+
+def test_killed_when_all_is_done_but_the_lock_it_leaves_none_for_long(copy, launch):
+    fault = Fault(do="kill", event="os.remove", at=r"/[0-9a-f]{12}\.lock$")
+    assert launch(*copy.without("evaluate").command("evaluate"), fault=fault).wait().code == -9
+    assert copy.listed()["evaluate"] == {copy.made("evaluate").id}
+    done = launch(*copy.command("evaluate")).wait()
+    assert done.code == 0 and "up to date" in done.err
+    copy.check_whole("evaluate")

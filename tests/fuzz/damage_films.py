@@ -23,7 +23,7 @@ def _refused(says: str) -> Error:
 
 
 def film(name: str, outcome: Outcome, change: Callable[[bytes], bytes]) -> None:
-    """A kind that changes the bytes of one film. One that is refused is also treated as absent where that is allowed."""
+    """A kind that changes the bytes of one film; if that is refused, also the kind in which it is treated as absent."""
 
     @damage("films", outcome, name=f"film {name}")
     def _(tree: BrokenTree) -> None:
@@ -224,10 +224,17 @@ def all_films_missing(tree):
 
 
 _NAMES = {
-    "that climbs out": "../../../../../../etc/passwd", "that is absolute": "/etc/passwd", "that is a parent": "..",
-    "of 300 letters": "x" * 300, "with a newline": "a\nb", "with blanks and quotes": "a b\"c'd", "of an emoji": "\U0001f9e0",
-    "with wildcards": "*", "with a backslash": "a\\b", "with a colour": "\x1b[31mred",
-}  # fmt: skip
+    "that climbs out": "../../../../../../etc/passwd",
+    "that is absolute": "/etc/passwd",
+    "that is a parent": "..",
+    "of 300 letters": "x" * 300,
+    "with a newline": "a\nb",
+    "with blanks and quotes": "a b\"c'd",
+    "of an emoji": "\U0001f9e0",
+    "with wildcards": "*",
+    "with a backslash": "a\\b",
+    "with a colour": "\x1b[31mred",
+}
 for _name, _value in _NAMES.items():
 
     @damage("film names", _refused("(leaves the film folder|cannot be read: )"), name=f"film name {_name}")

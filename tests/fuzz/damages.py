@@ -22,7 +22,7 @@ class Damage:
         do: breaks a tree; takes the table too where the kind fits several.
         outcome: what must happen.
         tables: those that it fits; empty for a kind that knows what it breaks.
-        first: the table that the quick suite breaks.
+        table: the one that it breaks, of a kind that fits no other.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Damage:
     do: Callable[..., None]
     outcome: Outcome
     tables: tuple[str, ...] = ()
-    table: str = ""  # of a kind that fits one only
+    table: str = ""
 
 
 @dataclass(frozen=True)

@@ -120,10 +120,17 @@ class Good:
         raise AssertionError("no stay of the good tree fits")
 
     def try_out(self, *damages: Callable[[BrokenTree], None]) -> Run:
-        """Break a tree in one or more ways and read it. Films that the good run has read are not read again."""
+        """Break a tree in one or more ways and read it. Films that the good run has read are not read again.
+
+        What the first damage has destroyed, a second one may find nothing in to damage: then there is only the first.
+        """
         tree = self.tree()
-        for damage in damages:
-            damage(tree)
+        for turn, damage in enumerate(damages):
+            try:
+                damage(tree)
+            except Exception:
+                if not turn:
+                    raise
         work = tree.root.parent / "work"
         if (self.run.work / "films").exists() and not _films_differ(tree.cxr, self.root / "mimic-cxr-jpg"):
             shutil.copytree(self.run.work / "films", work / "films", copy_function=os.link)

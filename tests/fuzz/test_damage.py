@@ -46,10 +46,10 @@ def test_damage(good, case):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_two_damages_at_once(good, seed):
-    """No outcome is known for two: but one that is an error stays one, and nothing else may happen than ever."""
+    """No outcome is known for two: but where the first is an error the run ends with one, and never as by a bug."""
     pair = random.Random(seed).sample([case for case in one_of_each() if case.damage.family not in ("bomb", "tree")], 2)
     run = good.try_out(*(case.do for case in pair))
     check_output(run, good)
-    if any(isinstance(case.damage.outcome, Error) for case in pair) and pair[0].table != pair[1].table:
+    if isinstance(pair[0].damage.outcome, Error) and pair[0].table and pair[1].table not in ("", pair[0].table):
         assert run.code == 3, [case.name for case in pair]
     forget(run)

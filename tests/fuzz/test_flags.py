@@ -39,18 +39,36 @@ RUN_REFUSED = {
     "--models": ("nope", "attention,nope", LONG),
 }
 CONFIGS = {
-    "binary": bytes(range(256)) * 10, "UTF-16": "[fuse]\nlr=1\n".encode("utf-16"), "text": b"lr is 1", "a NUL": b"\0",
-    "another type": b'[fuse]\nlr="fast"', "a list": b"[fuse]\nlr=[1]", "no table": b"fuse=1", "a date": b"[common]\nseed=2020-01-01",
-    "nan": b"[fuse]\nlr=nan", "infinity": b"[fuse]\nlr=inf", "a truth": b"[fuse]\nepochs=true", "a fraction": b"[fuse]\nepochs=1.5",
-    "an unknown key": b"[fuse]\nrate=1", "an unknown table": b"[fusion]\nlr=1", "a key twice": b"[fuse]\nlr=1\nlr=2",
-    "a huge number": b"[common]\nseed=99999999999999999999", "a negative seed": b"[common]\nseed=-1",
-    "brackets without end": b"a=" + b"[" * 5000 + b"]" * 5000, "a path with a NUL": b'[common]\nwork_dir="a\\u0000b"',
-}  # fmt: skip
+    "binary": bytes(range(256)) * 10,
+    "UTF-16": "[fuse]\nlr=1\n".encode("utf-16"),
+    "text": b"lr is 1",
+    "a NUL": b"\0",
+    "another type": b'[fuse]\nlr="fast"',
+    "a list": b"[fuse]\nlr=[1]",
+    "no table": b"fuse=1",
+    "a date": b"[common]\nseed=2020-01-01",
+    "nan": b"[fuse]\nlr=nan",
+    "infinity": b"[fuse]\nlr=inf",
+    "a truth": b"[fuse]\nepochs=true",
+    "a fraction": b"[fuse]\nepochs=1.5",
+    "an unknown key": b"[fuse]\nrate=1",
+    "an unknown table": b"[fusion]\nlr=1",
+    "a key twice": b"[fuse]\nlr=1\nlr=2",
+    "a huge number": b"[common]\nseed=99999999999999999999",
+    "a negative seed": b"[common]\nseed=-1",
+    "brackets without end": b"a=" + b"[" * 5000 + b"]" * 5000,
+    "a path with a NUL": b'[common]\nwork_dir="a\\u0000b"',
+}
 ENVIRONMENT = {
-    "FUSIONCTL_SEED": ("rubbish", "-1", "1e30"), "FUSIONCTL_JOBS": ("rubbish", "0"), "FUSIONCTL_PRESET": ("rubbish",),
-    "FUSIONCTL_DEVICE": ("rubbish",), "FUSIONCTL_FUSE_LR": ("rubbish", "nan", "-1"), "FUSIONCTL_FUSE_EPOCHS": ("1.5", "0"),
-    "FUSIONCTL_FUSE_TASK": ("rubbish",), "FUSIONCTL_FUSE_COMPILE": ("perhaps",),
-}  # fmt: skip
+    "FUSIONCTL_SEED": ("rubbish", "-1", "1e30"),
+    "FUSIONCTL_JOBS": ("rubbish", "0"),
+    "FUSIONCTL_PRESET": ("rubbish",),
+    "FUSIONCTL_DEVICE": ("rubbish",),
+    "FUSIONCTL_FUSE_LR": ("rubbish", "nan", "-1"),
+    "FUSIONCTL_FUSE_EPOCHS": ("1.5", "0"),
+    "FUSIONCTL_FUSE_TASK": ("rubbish",),
+    "FUSIONCTL_FUSE_COMPILE": ("perhaps",),
+}
 
 
 @pytest.fixture(autouse=True)

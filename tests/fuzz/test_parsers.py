@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fusionctl.config import read_config
-from fusionctl.data import dicom, event_blocks, jpeg, lines, pairing, split_file, tables
+from fusionctl.data import dicom, event_blocks, jpeg, lines, pairing, split_file
+from fusionctl.data.fields import convert
 from fusionctl.data.films import study_time
 from fusionctl.data.tables import Column, open_table, read
 from fusionctl.errors import InputError, UsageError
@@ -80,7 +81,7 @@ def test_any_bytes_as_compressed_data(tmp_path, data, place, byte):
 @given(st.text(max_size=30) | st.from_regex(r"[0-9+-]{1,6}-[0-9]{1,3}-[0-9]{1,3}[ T][0-9:. Z+-]{0,12}", fullmatch=True))
 def test_a_time_is_one_of_the_covered_years_or_none(text):
     for kind in ("time", "date"):
-        found = tables._convert(pl.Series("t", [text, "2150-01-01 00:00:00"]), kind)
+        found = convert(pl.Series("t", [text, "2150-01-01 00:00:00"]), kind)
         assert found[0] is None or datetime(1900, 1, 1) <= found[0] < datetime(2300, 1, 1)
         assert found[1] == datetime(2150, 1, 1)
 
