@@ -27,8 +27,10 @@ from fusionctl.data.attrition import Attrition, table_of
 from fusionctl.data.buckets import Buckets
 from fusionctl.data.cohort import build_diagnoses, build_stays, doubtful_codes, doubts, keep_measured
 from fusionctl.data.events import EVENT_COLUMNS, columns_of, in_order
+from fusionctl.data.records import AGAIN
 from fusionctl.data.tables import Table
 from fusionctl.data.variables import GCS_TOTAL, Source
+from fusionctl.errors import InputError
 from fusionctl.settings import ExtractSettings, Runtime
 from fusionctl.workdir import Draft
 
@@ -36,6 +38,8 @@ log = logging.getLogger("fusionctl")
 
 _EVENT_TABLES: tuple[tuple[str, Source], ...] = (("chartevents", "chart"), ("labevents", "lab"))
 _FAR_HOURS = 24 * 366
+# Three times what all of MIMIC-IV has: a table that repeats itself, which would fill the memory.
+_MOST_DIAGNOSES = 20_000_000
 _KEYS = {"patients": "subject_id", "admissions": "hadm_id", "icustays": "stay_id", "metadata": "dicom_id"}
 
 
@@ -128,7 +132,13 @@ def _write_films(draft: Draft, opened: Mapping[str, Table], labeller: str) -> li
 
 def _write_diagnoses(draft: Draft, opened: Mapping[str, Table], stays: pl.DataFrame) -> Attrition:
     table, attrition = opened["diagnoses_icd"], Attrition("diagnoses_icd", "rows")
-    diagnoses = pl.concat([build_diagnoses(frame, stays, attrition) for frame, _ in tables.batches(table)])
+    parts = []
+    for frame, _ in tables.batches(table):
+        parts.append(build_diagnoses(frame, stays, attrition))
+        if attrition.kept > _MOST_DIAGNOSES:
+            what = f"{table.path}: line {frame['line'][-1]}: {attrition.kept:,} diagnoses of {stays.height} stays"
+            raise InputError(f"{what}; rule: at most {_MOST_DIAGNOSES:,}", hint=AGAIN)
+    diagnoses = pl.concat(parts)
     _check_rows(table, attrition)
     diagnoses = diagnoses.sort("hadm_id", "icd_version", "icd_code")
     _warn("of %d diagnoses %d are %s", diagnoses.height, doubtful_codes(diagnoses))
