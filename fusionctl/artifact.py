@@ -97,7 +97,8 @@ def digest(manifest: Mapping[str, Any]) -> str:
 
 def to_json(content: Any) -> str:
     """JSON with sorted keys and one value per line."""
-    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"  # a path that is no text stays valid JSON
 
 
 def sha256(path: Path) -> str:

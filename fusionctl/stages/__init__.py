@@ -83,7 +83,7 @@ STAGES: dict[str, Stage] = {
             help="Read the raw tables in one pass: stays, events, diagnoses, films.",
             module="fusionctl.stages.extract",
             settings=s.ExtractSettings,
-            schema_version=2,
+            schema_version=3,
             roots=("mimic_root", "cxr_root"),
         ),
         Stage(
@@ -91,7 +91,7 @@ STAGES: dict[str, Stage] = {
             help="Decode every film once, into one array (preprocess runs it where it is missing).",
             module="fusionctl.stages.films",
             settings=s.FilmsSettings,
-            schema_version=1,
+            schema_version=2,
             upstream=("extract",),
             roots=("cxr_root",),
             content_of={"extract": "films.parquet"},
