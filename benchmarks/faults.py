@@ -164,7 +164,7 @@ def main() -> int:
     """Run the chosen stages and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--stages", default=",".join(STAGES))
+    parser.add_argument("--stages", default=",".join(name for name, stage in STAGES.items() if not stage.hidden))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-disk", action="store_true", help="kills only")
     options = parser.parse_args()

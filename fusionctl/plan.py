@@ -65,14 +65,18 @@ class Plan:
         """The command that makes this artifact, and no other, again."""
         defaults = {f.name: f.default for f in dataclasses.fields(self.stage.settings)}
         given = {n: e["value"] for n, e in self.settings.items() if _is_said(e, defaults.get(n))}
-        borrowed = [f"{_variable(name)}={shlex.quote(str(value))}" for name, value in given.items() if "." in name]
-        words = ["fusionctl", self.stage.name]
-        words += [word for name, value in given.items() if "." not in name for word in _flag(name, value)]
-        pinned = {entry.rstrip("*?") for entry in self.stage.upstream if not entry.endswith("+")}
-        for name, ids in self.input_ids.items():
-            if name in pinned:
-                words += [word for i in ([ids] if isinstance(ids, str) else ids) for word in (f"--{name}", i)]
-        words += [word for name, entry in self.raw.items() for word in _flag(name, entry["path"])]
+        name = self.stage.name
+        if self.stage.hidden:  # a cell: made by a sweep of one model at one level
+            name, level = "robustness", given.pop("level", 0.0)
+            given = {n: v for n, v in given.items() if v not in ("", "clean")} | {"noise": level}
+        borrowed = [f"{_variable(n)}={shlex.quote(str(value))}" for n, value in given.items() if "." in n]
+        words = ["fusionctl", name]
+        words += [word for n, value in given.items() if "." not in n for word in _flag(n, value)]
+        pinned = {e.rstrip("*?") for e in self.stage.upstream if not e.endswith("+")} - set(HIDDEN)
+        for source, ids in self.input_ids.items():
+            if source in pinned:
+                words += [word for i in ([ids] if isinstance(ids, str) else ids) for word in (f"--{source}", i)]
+        words += [word for n, entry in self.raw.items() for word in _flag(n, entry["path"])]
         words += ["--seed", str(self.runtime.seed)] if self.stage.seeded and self.runtime.seed else []
         return " ".join([*borrowed, shlex.join(words)])
 

@@ -167,6 +167,7 @@ class Session:
         networks = [a for m, a in zip(chosen * seeds, made["fuse"], strict=True) if _fusion(m) not in WITHOUT_WEIGHTS]
         inputs = {"preprocess": made["preprocess"], "fuse": networks}
         made["robustness"] = self._sweep(inputs) if networks else None
+        made["films"] = [made["films"]] if made["films"] else []  # as the report asks for it: all that there are
         return self._execute("report", self._inputs("report", made), self.settings("report"))
 
     def _train(self, models: list[str], made: dict[str, Any]) -> None:

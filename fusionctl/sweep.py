@@ -17,7 +17,7 @@ from fusionctl.errors import InputError, LockedError, UsageError
 from fusionctl.plan import Plan
 from fusionctl.settings import Runtime
 from fusionctl.stages import STAGES, WITHOUT_WEIGHTS, encoders_of
-from fusionctl.workdir import Artifact, Work
+from fusionctl.workdir import QUICK_BYTES, Artifact, Work
 
 if TYPE_CHECKING:
     from fusionctl.corruption_cells import Cell
@@ -71,7 +71,8 @@ def run(
     whole = _merge(runtime, sourced, inputs, [_stub(work, p.cell) for p in planned])
     if not force and (existing := work.get("robustness", whole.id)):
         log.info("robustness: up to date (%s)", whole.id)
-        return None if shard else existing
+        work.sweep_lock("robustness", whole.id)
+        return None if shard else existing.verify(largest=QUICK_BYTES)
     i, n = shard or (1, 1)
     share = planned[i - 1 :: n]
     missing = [p for p in share if force or not work.get("cell", p.cell.id)]

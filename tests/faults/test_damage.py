@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from fusionctl.stages import STAGES
+from faults.tiny import SHOWN
 from fusionctl.workdir import MANIFEST
 
 # Who opens the artifacts of a stage; the report is opened by nobody but the user, who asks for it again.
@@ -36,10 +36,10 @@ def reader(copy, stage):
     return copy.command(READERS[stage], *(["--force"] if READERS[stage] != stage else []))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", SHOWN)
 def test_every_file_is_checked_when_it_is_opened(copy, call, stage):
     """Each of a stage's files in turn: one byte is another one, then it is gone."""
-    assert set(READERS) == set(STAGES)
+    assert set(READERS) == set(SHOWN)
     before = copy.listed()
     words = reader(copy, stage)
     for name in copy.made(stage).manifest["files"]:
@@ -57,6 +57,17 @@ def test_every_file_is_checked_when_it_is_opened(copy, call, stage):
     assert copy.listed() == before
 
 
+def test_a_damaged_cell_is_found_by_the_sweep_that_merges_it(copy, call, launch):
+    again = copy.without("robustness").command("robustness")
+    flip(copy.own("cell", "probabilities.npy"))
+    result = call(*again)
+    assert result.exit_code == 3 and "artifact cell/" in result.stderr and "SHA-256" in result.stderr
+    done = launch(*shlex.split(HINT.search(result.stderr)[1])[1:], "--jobs", 1).wait()
+    assert done.code == 0, done.text
+    assert call(*again).exit_code == 0
+    copy.made("robustness").verify()
+
+
 @pytest.mark.parametrize("stage", ["extract", "preprocess", "evaluate"])
 def test_the_command_of_the_error_mends_the_artifact(copy, call, launch, stage):
     flip(copy.own(stage, "tables.json" if stage == "evaluate" else "attrition.json"))
@@ -67,7 +78,7 @@ def test_the_command_of_the_error_mends_the_artifact(copy, call, launch, stage):
     copy.check_whole(stage)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", SHOWN)
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone", "of another artifact"])
 def test_a_damaged_manifest_is_named(copy, call, stage, damage):
     path = copy.own(stage, MANIFEST)

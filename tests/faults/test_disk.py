@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from faults.child import Fault
-from fusionctl.stages import STAGES
+from faults.tiny import SHOWN
 
 FAILED = re.compile(r"^error: (?P<said>.*)\n  -> .+\n\Z", re.MULTILINE | re.DOTALL)
 
@@ -19,7 +19,7 @@ def said(done):
     return found["said"]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", SHOWN)
 def test_a_full_disk_is_one_clear_error_and_the_rerun_goes_on(copy, launch, stage):
     before = copy.without(stage).listed()
     for at in (r"\.partial$", r"\.partial/manifest\.json$"):  # its first step, and its last
@@ -34,7 +34,7 @@ def test_a_full_disk_is_one_clear_error_and_the_rerun_goes_on(copy, launch, stag
         copy.check_whole(stage)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", SHOWN)
 def test_a_write_that_fails_half_way_is_one_clear_error(copy, launch, stage):
     """Whoever writes, Python, polars or safetensors: the limit is the system's own."""
     before = copy.without(stage).listed()

@@ -3,6 +3,7 @@
 import pytest
 
 from faults.child import Fault, until
+from faults.tiny import SHOWN
 from fusionctl.stages import STAGES
 
 TRAINING = [stage.name for stage in STAGES.values() if stage.trains]
@@ -15,7 +16,7 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", SHOWN)
 def test_killed_twice_it_ends_as_if_it_had_not_been(copy, launch, stage):
     before = copy.without(stage).listed()
     for event, at in MOMENTS.get(stage, OTHERS):

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from faults.child import Fault
-from fusionctl.stages import STAGES
+from faults.tiny import SHOWN
 
 SHARED = ("report.html", "results.md", "results.csv", "results.tex", "curve.svg", "metrics.json", "tables.json")
 
@@ -34,7 +34,7 @@ def test_a_run_writes_into_the_work_directory_alone(finished, tree):
 def test_every_file_is_its_owners_alone_whatever_the_umask_was(finished):
     """The commands were started with umask 000."""
     paths = [finished[0], *finished[0].rglob("*")]
-    assert {path.name for path in paths} >= {*STAGES, "films.npy", "unreadable.csv"} - {"unreadable.csv"}
+    assert {path.name for path in paths} >= {*SHOWN, "films.npy", "unreadable.csv"} - {"unreadable.csv"}
     modes = {path: path.stat().st_mode & 0o777 for path in paths}
     assert not {path: oct(mode) for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)}
 

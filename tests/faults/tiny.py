@@ -15,6 +15,7 @@ from fusionctl.workdir import Artifact, Work
 
 STAYS = 60
 MODELS = ("ehr", "logistic")
+SHOWN = tuple(name for name, stage in STAGES.items() if not stage.hidden)  # those that have a command
 TINY = (
     "films.film_size=32",
     "pretrain-ehr.epochs=2",
