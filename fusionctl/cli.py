@@ -13,6 +13,7 @@ import typer
 
 from fusionctl import __version__, cli_cluster, console, distributed
 from fusionctl.catalogue import Kind, listed
+from fusionctl.common_checks import check_common, check_reachable, check_roots
 from fusionctl.config import collect_common, everywhere, parse_assignments, read_config
 from fusionctl.errors import StaleError, UsageError
 from fusionctl.inventory import status_rows, superseded
@@ -28,7 +29,7 @@ from fusionctl.options import (
     pin_parameters,
     setting_parameters,
 )
-from fusionctl.session import RUN_MODELS, Session, check_common, check_reachable, check_roots
+from fusionctl.session import RUN_MODELS, Session
 from fusionctl.settings import Runtime, Task
 from fusionctl.stages import STAGES, Stage
 from fusionctl.workdir import Artifact, Work

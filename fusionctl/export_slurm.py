@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from fusionctl.config import variable_of
 from fusionctl.errors import FusionctlError, UsageError
+from fusionctl.model_name import fusion_of
 from fusionctl.session import MODELS, RUN_MODELS, WITHOUT_FILMS
 from fusionctl.settings import check, option
 from fusionctl.stages import WITHOUT_WEIGHTS, encoders_of
@@ -104,17 +105,12 @@ def _models(run: Run) -> list[str]:
     films = run.common.get("cxr_root") is not None
     models = list(dict.fromkeys(run.models)) or [m for m in RUN_MODELS if films or m in WITHOUT_FILMS]
     for model in models:
-        fusion = _fusion(model)
+        fusion = fusion_of(model)
         if fusion not in MODELS:
             raise UsageError(f"--models: {model!r} is not a model", hint=f"known: {', '.join(MODELS)}")
         if not films and fusion not in WITHOUT_FILMS:
             raise UsageError(f"--models {model} reads films; --cxr-root is not given")
     return models
-
-
-def _fusion(model: str) -> str:
-    """The fusion of a model, which is called after it and, behind a plus sign, its loss."""
-    return model.partition("+")[0]
 
 
 def _check(cluster: Cluster) -> None:
@@ -138,7 +134,7 @@ def _check(cluster: Cluster) -> None:
 
 def _scripts(models: Sequence[str], *, films: bool) -> list[str]:
     """Names of the jobs' scripts that these models need, in order."""
-    fusions = [_fusion(model) for model in models]
+    fusions = [fusion_of(model) for model in models]
     needed = {stage for fusion in fusions for stage in encoders_of(fusion)}
     wanted = {
         "10-extract.sbatch": True,
@@ -212,6 +208,6 @@ def _exports(cluster: Cluster, run: Run, models: Sequence[str]) -> Iterable[str]
         yield f'export {variable_of("stage_to")}="{cluster.stage_to}"'
     if run.noise:
         yield f"export {variable_of('robustness', 'noise')}={shlex.quote(run.noise)}"
-    networks = [model for model in models if _fusion(model) not in WITHOUT_WEIGHTS]
+    networks = [model for model in models if fusion_of(model) not in WITHOUT_WEIGHTS]
     for name, names in {"MODELS": models, "NETWORKS": networks}.items():
         yield f"export {name}={shlex.quote(','.join(names))}"

@@ -15,6 +15,17 @@ def model_name(artifact: Artifact) -> str:
     return str(fusion) if loss in (None, "bce") else f"{fusion}+{loss}"
 
 
+def parts(name: str) -> tuple[str, str | None]:
+    """Fusion and loss of a name; no loss where none is said."""
+    fusion, plus, loss = name.partition("+")
+    return fusion, loss if plus else None
+
+
+def fusion_of(name: str) -> str:
+    """The fusion of a name."""
+    return parts(name)[0]
+
+
 def model_names(artifacts: Sequence[Artifact]) -> list[str]:
     """One name an artifact: those that differ in nothing but the seed share theirs, others of one name add an id."""
     kinds = [_but_for_the_seed(artifact) for artifact in artifacts]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fusionctl.errors import InputError
-from fusionctl.model_name import model_name
+from fusionctl.model_name import model_name, parts
 from fusionctl.stages import HIDDEN, STAGES, WITHOUT_WEIGHTS, Stage, encoders_of
 from fusionctl.workdir import Artifact, Work
 
@@ -169,12 +169,10 @@ def _each_model(
     wanted = models or [m for m in by_model if stage.name != "robustness" or m not in WITHOUT_WEIGHTS]
     missing = [m for m in wanted if m not in by_model]
     if missing or not wanted:
-        fusion, _, loss = (missing[0] if missing else "attention").partition("+")
+        name = missing[0] if missing else "attention"
+        fusion, loss = parts(name)
         command = f"fusionctl fuse --task {task} --fusion {fusion}" + (f" --loss {loss}" if loss else "")
-        raise InputError(
-            f"{stage.name} reads the model {fusion}{'+' * bool(loss)}{loss}, which is not there",
-            hint=f"run first: {command}",
-        )
+        raise InputError(f"{stage.name} reads the model {name}, which is not there", hint=f"run first: {command}")
     found: list[Artifact] = []
     for artifacts in (by_model[m] for m in wanted):
         if len(artifacts) > 1 and _differ_in_seed_alone(work, artifacts):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any, get_args
 
 from fusionctl import pipeline, resolve, sweep
 from fusionctl.config import Sourced, collect
-from fusionctl.errors import InputError, UsageError
+from fusionctl.errors import UsageError
+from fusionctl.model_name import fusion_of, parts
 from fusionctl.settings import Fusion, Loss, Runtime, encoder_settings
 from fusionctl.stages import STAGES, WITHOUT_WEIGHTS, encoders_of
 from fusionctl.workdir import Artifact, Work
@@ -24,12 +24,6 @@ RUN_MODELS = ("attention", "ehr", "cxr", "trees")  # of `run` unless told: the p
 LOSSES: tuple[str, ...] = get_args(Loss)
 NOISE = ("train_noise", "noise_kind", "noise_modality")  # settings of `fuse`
 WITHOUT_FILMS = tuple(m for m in MODELS if "pretrain-cxr" not in encoders_of(m))
-# What numpy and torch take as a seed everywhere; and more processes than any node has.
-_MOST_SEEDS, _MOST_JOBS = 2**32, 1024
-
-
-def _fusion(model: str) -> str:
-    return model.partition("+")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,16 +158,15 @@ class Session:
         for seed in range(self.runtime.seed, self.runtime.seed + seeds):
             replace(self, runtime=replace(self.runtime, seed=seed))._train(chosen, made)
         made["evaluate"] = self._execute("evaluate", self._inputs("evaluate", made), self.settings("evaluate"))
-        networks = [a for m, a in zip(chosen * seeds, made["fuse"], strict=True) if _fusion(m) not in WITHOUT_WEIGHTS]
+        networks = [a for m, a in zip(chosen * seeds, made["fuse"], strict=True) if fusion_of(m) not in WITHOUT_WEIGHTS]
         inputs = {"preprocess": made["preprocess"], "fuse": networks}
         made["robustness"] = self._sweep(inputs) if networks else None
-        made["films"] = [made["films"]] if made["films"] else []  # as the report asks for it: all that there are
         return self._execute("report", self._inputs("report", made), self.settings("report"))
 
     def _train(self, models: list[str], made: dict[str, Any]) -> None:
         """Train the encoders that the models need, and the models, with this session's seed; add them to `made`."""
         scratch = self.settings("fuse")["from_scratch"]["value"]
-        needed = {model: encoders_of(_fusion(model), from_scratch=scratch) for model in models}
+        needed = {model: encoders_of(fusion_of(model), from_scratch=scratch) for model in models}
         encoders = {}
         for name in ("pretrain-ehr", "pretrain-cxr"):
             if any(name in of_model for of_model in needed.values()):
@@ -186,16 +179,16 @@ class Session:
                 made[name].append(encoders[name])
         for model in models:
             inputs = {"preprocess": made["preprocess"], **{n: encoders[n] for n in needed[model]}}
-            fusion, _, loss = model.partition("+")
+            fusion, loss = parts(model)
             settings = self.settings("fuse", fusion=fusion, **({"loss": loss} if loss else {}))
             made["fuse"].append(self._execute("fuse", inputs, settings))
 
     def _models(self, models: list[str]) -> list[str]:
         for model in models:
-            fusion, plus, loss = model.partition("+")
+            fusion, loss = parts(model)
             if fusion not in MODELS:
                 raise UsageError(f"--models: {fusion!r} is not a model", hint=f"known: {', '.join(MODELS)}")
-            if plus and (loss not in LOSSES or fusion in WITHOUT_WEIGHTS):
+            if loss is not None and (loss not in LOSSES or fusion in WITHOUT_WEIGHTS):
                 rule = "trains no network" if fusion in WITHOUT_WEIGHTS else f"{loss!r} is not a loss"
                 raise UsageError(f"--models {model}: {rule}", hint=f"FUSION+LOSS, losses: {', '.join(LOSSES)}")
         if self.roots.get("cxr_root"):
@@ -203,13 +196,20 @@ class Session:
         default = [m for m in RUN_MODELS if m in WITHOUT_FILMS]
         if not models:
             log.warning("no --cxr-root: only the models that read no films run (%s)", ", ".join(default))
-        if {_fusion(m) for m in models} - set(WITHOUT_FILMS):
+        if {fusion_of(m) for m in models} - set(WITHOUT_FILMS):
             raise UsageError(f"--models {','.join(models)} reads films; --cxr-root is not given")
         return models or default
 
     @staticmethod
     def _inputs(name: str, made: Mapping[str, Any]) -> resolve.Inputs:
-        return {n: made.get(n) for n in (entry.rstrip("*?+") for entry in STAGES[name].upstream)}
+        """What a stage reads of what was made, in the shape that `resolve` gives: a list where it reads several."""
+        found: resolve.Inputs = {}
+        for entry in STAGES[name].upstream:
+            source = entry.rstrip("*?+")
+            artifact = made.get(source)
+            one = entry[-1] == "+" and not isinstance(artifact, list)
+            found[source] = ([artifact] if artifact else []) if one else artifact
+        return found
 
     def _execute(self, name: str, inputs: resolve.Inputs, sourced: Sourced, *, force: bool | None = None) -> Artifact:
         planned = self._plan(name, inputs, sourced)
@@ -232,49 +232,3 @@ class Session:
         extract = inputs.get("extract")
         raw = extract.manifest.get("raw", {}) if isinstance(extract, Artifact) else {}
         return {name: Path(entry["path"]) for name, entry in raw.items()}
-
-
-def check_common(seed: int, jobs: int, device: str) -> None:
-    """Check the common options that no stage declares.
-
-    Raises:
-        UsageError: one of them is out of its range.
-    """
-    if not 0 <= seed < _MOST_SEEDS or not 1 <= jobs <= _MOST_JOBS:
-        rule = f"--seed must be >= 0 and below {_MOST_SEEDS} and --jobs >= 1 and at most {_MOST_JOBS}"
-        raise UsageError(f"{rule}; got {seed} and {jobs}")
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
-        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N; got {device!r}")
-
-
-def check_roots(roots: Mapping[str, Path | None]) -> None:
-    """Check that the raw folders and files that were given exist, before anything is planned.
-
-    Raises:
-        InputError: one of them is not there.
-    """
-    for name, path in roots.items():
-        flag = "--" + name.replace("_", "-")
-        if path is not None:
-            check_reachable(flag, path)
-        if path is not None and not name.endswith("_root") and not path.exists():
-            raise InputError(f"{flag} {path}: no such file", hint="check the path")
-        if path is not None and name.endswith("_root") and not path.is_dir():
-            raise InputError(
-                f"{flag} {path}: no such directory", hint="give the folder that holds hosp/ and icu/, or files/"
-            )
-
-
-def check_reachable(flag: str, path: Path) -> None:
-    """Check that a path can be asked for; nothing needs to be there.
-
-    Raises:
-        InputError: it is too long, or a folder above it may not be read, say.
-    """
-    try:
-        path.stat()
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{flag} {path}: {reason}", hint="check the path") from error

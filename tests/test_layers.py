@@ -43,6 +43,7 @@ LAYERS = (
     ("stages",),
     (
         "config",
+        "common_checks",
         "resolve",
         "plan",
         "pipeline",

@@ -1,0 +1,58 @@
+"""Checks of the options that every command shares and no stage declares, before anything is planned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from fusionctl.errors import InputError, UsageError
+
+# What numpy and torch take as a seed everywhere; and more processes than any node has.
+_MOST_SEEDS, _MOST_JOBS = 2**32, 1024
+
+
+def check_common(seed: int, jobs: int, device: str) -> None:
+    """Check the common options that no stage declares.
+
+    Raises:
+        UsageError: one of them is out of its range.
+    """
+    if not 0 <= seed < _MOST_SEEDS or not 1 <= jobs <= _MOST_JOBS:
+        rule = f"--seed must be >= 0 and below {_MOST_SEEDS} and --jobs >= 1 and at most {_MOST_JOBS}"
+        raise UsageError(f"{rule}; got {seed} and {jobs}")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N; got {device!r}")
+
+
+def check_roots(roots: Mapping[str, Path | None]) -> None:
+    """Check that the raw folders and files that were given exist, before anything is planned.
+
+    Raises:
+        InputError: one of them is not there.
+    """
+    for name, path in roots.items():
+        flag = "--" + name.replace("_", "-")
+        if path is not None:
+            check_reachable(flag, path)
+        if path is not None and not name.endswith("_root") and not path.exists():
+            raise InputError(f"{flag} {path}: no such file", hint="check the path")
+        if path is not None and name.endswith("_root") and not path.is_dir():
+            raise InputError(
+                f"{flag} {path}: no such directory", hint="give the folder that holds hosp/ and icu/, or files/"
+            )
+
+
+def check_reachable(flag: str, path: Path) -> None:
+    """Check that a path can be asked for; nothing needs to be there.
+
+    Raises:
+        InputError: it is too long, or a folder above it may not be read, say.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{flag} {path}: {reason}", hint="check the path") from error
