@@ -32,7 +32,7 @@ lock: $(VENV)/.tools
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --output-file requirements.lock
 
 audit: $(VENV)/.tools
-	$(VENV)/tools/bin/pip-audit --requirement requirements.lock --require-hashes --disable-pip
+	$(VENV)/tools/bin/pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip
 
 $(VENV)/.tools:
 	$(PYTHON) -m venv $(VENV)/tools

@@ -112,7 +112,7 @@ def _seeds(session: Session, n: int | None) -> range:
 
 
 def _split(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
+    return list(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
 
 
 def _run(values: dict[str, Any]) -> None:

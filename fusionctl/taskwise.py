@@ -8,6 +8,7 @@ from typing import Any
 
 from fusionctl.evaluation_comparisons import Contrasts
 from fusionctl.evaluation_models import Models
+from fusionctl.model_name import parts
 
 METRICS = ("auroc", "auprc")
 LOSSES = ("uncertainty", "uncertainty-reference")
@@ -48,7 +49,7 @@ def table(
     """
     rows = []
     for name in models.own:
-        fusion, _, loss = name.partition("+")
+        fusion, loss = parts(name)
         if loss not in LOSSES or fusion not in models.names or name not in sigmas:
             continue
         positions = models.index(name), models.index(fusion)

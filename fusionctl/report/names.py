@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from fusionctl.model_name import parts
+
 TASK_NAMES = {"mortality": "In-hospital mortality", "phenotyping": "Phenotypes"}
 # The order of the paper's tables.
 METRIC_NAMES = {"macro_f1": "Macro F1", "binary_f1": "Binary F1", "auroc": "AUROC", "auprc": "AUPRC"}
@@ -65,7 +67,7 @@ DASH = "–"
 def model_name(model: str) -> str:
     """Name of a model for people, from `FUSION`, `FUSION+LOSS`, and after a space the id that tells it from another."""
     system, _, rest = model.partition(" ")
-    fusion, _, loss = system.partition("+")
+    fusion, loss = parts(system)
     more = [f"{LOSS_NAMES.get(loss, loss)}"] if loss else []
     more += [rest] if rest else []
     name = MODEL_NAMES.get(fusion, fusion)

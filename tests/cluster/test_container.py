@@ -19,7 +19,7 @@ def test_what_is_copied_is_there_and_is_all_that_an_installation_needs():
 
 def test_it_installs_runs_and_tests_itself():
     assert set(BY_NAME) >= {"files", "post", "environment", "test", "runscript"}
-    assert "pip install" in BY_NAME["post"] and "PYTHONNOUSERSITE=1" in BY_NAME["environment"]
+    assert "--require-hashes" in BY_NAME["post"] and "PYTHONNOUSERSITE=1" in BY_NAME["environment"]
     assert BY_NAME["runscript"].strip() == 'exec fusionctl "$@"'
     assert "fusionctl doctor" in BY_NAME["test"]
 

@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -24,7 +25,7 @@ from fusionctl.workdir import Work
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 DATA = ("--mimic-root", "/data/mimic-iv-2.2", "--cxr-root", "/data/mimic-cxr-jpg-2.0.0")
-WITHOUT_SHELLCHECK = pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
+SHELLCHECK = shutil.which("shellcheck", path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]]))
 
 
 def call(*arguments):
@@ -208,13 +209,13 @@ def assert_all_tables(calls):
     assert sum(c.startswith("report ") for c in calls) == 4
 
 
-@WITHOUT_SHELLCHECK
+@pytest.mark.skipif(not SHELLCHECK, reason="shellcheck is not installed")
 def test_all_scripts_are_clean(tmp_path):
     activate = 'module load cuda && source "$HOME/venv/bin/activate"'
     exported(tmp_path / "jobs", *DATA, "--activate", activate, "--work-dir", tmp_path / "it's", "--stage-to", "$TMPDIR")
     paths = [*(tmp_path / "jobs").glob("*.*"), *EXAMPLES.rglob("*.sh"), *EXAMPLES.glob("slurm/*.*")]
     paths.append(EXAMPLES / "apptainer" / "fusionctl")
-    done = subprocess.run(["shellcheck", *paths], capture_output=True, text=True)
+    done = subprocess.run([SHELLCHECK, *paths], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
