@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -34,6 +34,7 @@ log = logging.getLogger("fusionctl")
 
 # From the least to the most sensitive: an artifact is as sensitive as the most sensitive thing it was made from.
 SENSITIVITIES = ("synthetic", "open", "credentialed")
+SPENT = "spent.json"  # in the draft of a stopped run: how many seconds it took
 _VERSIONS = ("torch", "torchvision", "polars", "numpy", "opencv-python-headless", "scikit-learn")
 
 
@@ -134,8 +135,8 @@ def _verify(plan: Plan) -> None:
 def _run(work: Work, plan: Plan, *, resume: bool) -> Artifact:
     _verify(plan)
     plan = replace(plan, runtime=_runtime(plan))
-    started = time.perf_counter()
     draft = work.draft(plan.stage.name, plan.id, resume=resume)
+    started = time.perf_counter() - _spent(draft)
     try:
         with distributed.joined(distributed.place(), device=plan.runtime.device):
             _call(plan, draft)
@@ -146,9 +147,23 @@ def _run(work: Work, plan: Plan, *, resume: bool) -> Artifact:
         # A checkpoint or a decoded film is not thrown away.
         if not plan.stage.keeps_draft or not (draft.path.is_dir() and any(draft.path.iterdir())):
             shutil.rmtree(draft.path, ignore_errors=True)
+        else:
+            with suppress(OSError):  # the disk may be full
+                draft.write_json(SPENT, time.perf_counter() - started)
         raise
     _say(plan)("%s: done in %.1f s -> %s", plan.stage.name, manifest["duration_s"], artifact.path)
     return artifact
+
+
+def _spent(draft: Draft) -> float:
+    """Seconds that earlier attempts took, whose draft this one goes on from; of killed ones nothing is known."""
+    path = draft.file(SPENT)
+    try:
+        return max(0.0, float(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return 0.0
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _join(work: Work, plan: Plan, where: distributed.Place) -> Artifact:

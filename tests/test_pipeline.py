@@ -139,8 +139,11 @@ def test_what_an_error_leaves(work, monkeypatch, options, kept):
     with pytest.raises(InputError, match="a film is bad"):
         pipeline.execute(work, plan(stage))
     assert work.artifacts("extract") == [] and bool(work.leftovers()) == kept
+    for path in work.leftovers():
+        (path / pipeline.SPENT).write_text("3600")
     artifact = pipeline.execute(work, plan(stage))
     assert calls == [[], ["half"] if kept else []]
+    assert (artifact.manifest["duration_s"] >= 3600) == kept
     assert set(artifact.manifest["files"]) == {"half"} and work.leftovers() == []
 
 
@@ -154,6 +157,7 @@ def test_what_a_stop_leaves(work, monkeypatch, options, kept, error):
     with pytest.raises(type(error)):
         pipeline.execute(work, plan(make(run, monkeypatch, **options)))
     assert bool(work.leftovers()) == kept
+    assert all(0 < float((path / pipeline.SPENT).read_text()) < 60 for path in work.leftovers())
 
 
 def test_force_does_not_go_on_from_a_draft(work, monkeypatch):

@@ -114,6 +114,16 @@ def size(parameters: int | None) -> str:
     return f"{parameters / 1e6:.1f}\u00a0M ({parameters:,})" if parameters else DASH
 
 
+def duration(seconds: float | None) -> str:
+    """A time in the unit that fits it: `41 s`, `8.3 min`, `2.5 h`."""
+    if seconds is None:
+        return DASH
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f}\u00a0{unit}"
+    return f"{seconds:.0f}\u00a0s"
+
+
 def with_interval(entry: Mapping[str, float | None]) -> str:
     """`0.857 (0.842–0.871)`, or a dash."""
     if entry["value"] is None:

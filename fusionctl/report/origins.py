@@ -8,7 +8,7 @@ from typing import Any
 from fusionctl.report import html
 from fusionctl.report.charts import Line, fitted_axis, legend, line_chart
 from fusionctl.report.html import Html
-from fusionctl.report.names import DASH
+from fusionctl.report.names import DASH, duration
 from fusionctl.report.parts import Cell, Fold, Heading, Note, Part, Rows, Table
 
 # Digits of a file's SHA-256 that the page shows; the manifest holds all 64.
@@ -79,8 +79,8 @@ def _code(content: object) -> Html:
 
 
 def provenance(artifacts: Sequence[Mapping[str, Any]]) -> list[Part]:
-    """Ids, data, seeds, devices, versions, and the hash of every file."""
-    header = ["Artifact", "Id", "Data", "Made (UTC)", "Seed", "Device"]
+    """Ids, data, seeds, devices, times, versions, and the hash of every file."""
+    header = ["Artifact", "Id", "Data", "Made (UTC)", "Seed", "Device", "Time"]
     rows: list[list[Cell]] = [
         [
             artifact["name"],
@@ -89,6 +89,7 @@ def provenance(artifacts: Sequence[Mapping[str, Any]]) -> list[Part]:
             (artifact["created"] or DASH)[: len("2026-01-31T12:00")].replace("T", " "),
             DASH if artifact["seed"] is None else str(artifact["seed"]),
             str(artifact["device"] or DASH),
+            duration(artifact["duration_s"]),
         ]
         for artifact in artifacts
     ]

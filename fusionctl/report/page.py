@@ -47,12 +47,12 @@ def sections(content: Mapping[str, Any]) -> list[Section]:
     Args:
         content: `sensitivity` (the least sensitive data that went in), `metrics` and `robustness` (the metrics.json of
             both stages; None without the latter), `attrition` (steps), `cohort` (see `report.cohort.describe`),
-            `pairing` (pairing.json), `parameters` (by model), `clahe` (whether films are equalised), `training`
-            (`{title, records}`) and `artifacts` (`{name, ...manifest}`).
+            `pairing` (pairing.json), `parameters` and `seconds` of training (by model), `clahe` (whether films are
+            equalised), `training` (`{title, records}`) and `artifacts` (`{name, ...manifest}`).
     """
     metrics, theirs = content["metrics"], paper.figures(content)
     found = {
-        "Results": results.results(metrics, content.get("parameters", {})),
+        "Results": results.results(metrics, content.get("parameters", {}), content.get("seconds", {})),
         "Beside the paper": paper.beside(metrics, content.get("parameters", {}), theirs),
         "Comparisons": comparisons.comparisons(metrics),
         "Seeds": comparisons.seeds(metrics),

@@ -16,6 +16,7 @@ from fusionctl.report.names import (
     SUBSET_NAMES,
     TUNED_NAMES,
     distinct,
+    duration,
     model_name,
     size,
 )
@@ -41,8 +42,16 @@ def drawn(metrics: Mapping[str, Any]) -> list[str]:
     return [model for model in models if model in chosen]
 
 
-def results(metrics: Mapping[str, Any], parameters: Mapping[str, int]) -> list[Part]:
-    """The paper's layout: a row by model, grouped by stays; F1 at chosen thresholds; intervals as a drawing."""
+def results(
+    metrics: Mapping[str, Any], parameters: Mapping[str, int], seconds: Mapping[str, float] | None = None
+) -> list[Part]:
+    """The paper's layout: a row by model, grouped by stays; F1 at chosen thresholds; intervals as a drawing.
+
+    Args:
+        metrics: metrics.json of the evaluation.
+        parameters: of each model that has weights.
+        seconds: how long each model was trained, its encoders' own training not counted.
+    """
     rows = tables.result_rows(metrics)
     sizes = [parameters.get(model) for model in metrics["models"]]
     header = ["Model", *METRIC_NAMES.values(), *(["Parameters"] if any(sizes) else [])]
@@ -52,6 +61,7 @@ def results(metrics: Mapping[str, Any], parameters: Mapping[str, int]) -> list[P
         groups.append((_group(subset, found[0]["counts"], len(metrics["labels"])), _rows(found, parameters, header)))
     return [
         Table(name="Results by stays and model", header=header, groups=groups, stack=True),
+        *_times(metrics["models"], seconds or {}),
         _forest(metrics, rows),
         *_tuned(metrics, rows),
     ]
@@ -64,6 +74,13 @@ def _rows(found: Sequence[Mapping[str, Any]], parameters: Mapping[str, int], hea
         last = [size(parameters.get(row["model"]))] if header[-1] == "Parameters" else []
         rows.append([name, *(_figure(row, metric) for metric in METRIC_NAMES), *last])
     return rows
+
+
+def _times(models: Sequence[str], seconds: Mapping[str, float]) -> list[Part]:
+    """How long the models were trained; an ensemble is not trained."""
+    rows: Rows = [[model_name(model), duration(seconds[model])] for model in models if model in seconds]
+    name = "Time of training, without that of the encoders"
+    return [Fold("Time of training", [Table(name=name, header=["Model", "Time"], groups=[("", rows)])])] if rows else []
 
 
 def _figure(row: Mapping[str, Any], metric: str) -> Cell:

@@ -176,7 +176,7 @@ STAGES: dict[str, Stage] = {
             help="Write one HTML page from everything above.",
             module="fusionctl.stages.report",
             settings=s.ReportSettings,
-            schema_version=2,
+            schema_version=3,
             upstream=(
                 "evaluate",
                 "robustness?",

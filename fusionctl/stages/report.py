@@ -29,7 +29,7 @@ SENSITIVITIES = ("synthetic", "open", "credentialed")
 TRAINED = ("pretrain-ehr", "pretrain-cxr", "fuse")
 STAGE_TITLES = {"pretrain-ehr": "Time-series encoder", "pretrain-cxr": "Film encoder"}
 # The manifest's facts that the page shows. Not "raw": paths tell who the user is.
-SHOWN = ("created", "seed", "device", "versions", "settings", "files", "sensitivity")
+SHOWN = ("created", "seed", "device", "duration_s", "versions", "settings", "files", "sensitivity")
 
 
 def run(draft: Draft, settings: ReportSettings, inputs: Mapping[str, Any], *, runtime: Runtime) -> None:
@@ -82,6 +82,7 @@ def gather(inputs: Mapping[str, Any]) -> dict[str, Any]:
         "cohort": _cohort(inputs["extract"], inputs["preprocess"], metrics["labels"]),
         "pairing": inputs["preprocess"].json("pairing.json"),
         "parameters": _parameters(inputs["fuse"], _names(metrics)),
+        "seconds": _seconds(inputs["fuse"], _names(metrics)),
         "clahe": any(a.setting("clahe") for a in _listed(inputs.get("films"))),
         "training": [
             {"title": name, "records": _history(a)}
@@ -138,6 +139,15 @@ def _parameters(models: Sequence[Artifact], names: Mapping[str, str]) -> dict[st
             size = json.loads(path.read_text(encoding="utf-8")).get("parameters")
             found |= {names[artifact.id]: int(size)} if size else {}
     return found
+
+
+def _seconds(models: Sequence[Artifact], names: Mapping[str, str]) -> dict[str, float]:
+    """How long each model was trained; of seeds the mean."""
+    found: dict[str, list[float]] = {}
+    for artifact in models:
+        if artifact.id in names and (seconds := artifact.manifest.get("duration_s")) is not None:
+            found.setdefault(names[artifact.id], []).append(seconds)
+    return {name: sum(each) / len(each) for name, each in found.items()}
 
 
 def _names(metrics: Mapping[str, Any]) -> dict[str, str]:

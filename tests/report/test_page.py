@@ -312,3 +312,12 @@ def test_seeds_are_named_where_artifacts_differ_in_nothing_else(large):
     names = [artifact["name"] for artifact in content["artifacts"]]
     assert {"fuse: Attention fusion, seed 0", "fuse: Attention fusion, seed 1", "fuse: Time series alone"} <= set(names)
     assert content["parameters"] == dict.fromkeys(MODELS, 11_629_776)
+
+
+def test_training_times_are_those_of_one_training(large):
+    """The mean over seeds below the results; each one's own beside its artifact."""
+    content = stage.gather(large[0])
+    assert content["seconds"] == {**dict.fromkeys(MODELS, 240.0), MODELS[0]: 300.0}
+    text = report.markdown(content).replace("\u00a0", " ")
+    assert "| Attention fusion | 5.0 min |" in text
+    assert "| 0 | cpu | 4.0 min |" in text and "| 1 | cpu | 6.0 min |" in text
