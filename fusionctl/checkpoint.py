@@ -7,6 +7,7 @@ one, never half of one.
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,11 +34,15 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
         tensors: by name, on any device.
         facts: what json can write; floats keep every bit, infinities too.
     """
+    # A folder, for safetensors writes to a hidden name of its own first: what a kill leaves, the next call clears.
     partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # One entry only: safetensors writes several in no fixed order, and the same weights shall give the same bytes.
-    save_file(plain, partial, metadata={"facts": json.dumps(facts)})
-    replace(partial, path)
+    save_file(plain, partial / path.name, metadata={"facts": json.dumps(facts)})
+    replace(partial / path.name, path)
+    partial.rmdir()
 
 
 def read(path: Path) -> tuple[Tensors, dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Files of weights: same bytes, atomic, no pickle."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -37,6 +39,21 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         checkpoint.write(path, {"w": torch.ones(1)}, {})
     assert path.read_bytes() == before
+
+
+def test_what_a_kill_leaves_the_next_write_clears(tmp_path, monkeypatch):
+    """safetensors writes to a hidden name of its own choice first, which must not end up in an artifact."""
+    save = checkpoint.save_file
+
+    def killed(tensors, path, **more):
+        (path.parent / ".tmpA1b2C3").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    for now, expected in ((killed, pytest.raises(KeyboardInterrupt)), (save, nullcontext())):
+        monkeypatch.setattr(checkpoint, "save_file", now)
+        with expected:
+            checkpoint.write(tmp_path / "x", {"w": torch.zeros(1)}, {})
+    assert [p.name for p in tmp_path.rglob("*")] == ["x"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors", b"\x08" + 7 * b"\0" + b'{"a": 1}'])
