@@ -46,6 +46,7 @@ CLEAR = re.compile(r"^error: .+\n  -> .+\n\Z", re.MULTILINE | re.DOTALL)
 EARLY = 0.2  # share of the kills whose clock starts with the process, not with the stage's first file
 ROOM = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9)  # of what the stage writes
 SLACK = 12 << 10  # for the look whether anything can be written, and a lock
+PEAK = 10  # a checkpoint is four times what training publishes, and twice there while it is written
 
 
 class Broken(Exception):
@@ -143,7 +144,7 @@ def shrink_disk(source: Path, stage: str, launch: Launch, folder: Path) -> str:
     failed = 0
     for share in ROOM:
         try:
-            with disk_in_memory(folder / f"{share}", 2 * whole + own) as disk:
+            with disk_in_memory(folder / f"{share}", 2 * whole + PEAK * own) as disk:
                 copy = Copy(source, Path(shutil.copytree(linked.work.root, disk / "work")))
                 before = copy.listed()
                 leave_room(disk, int(own * share) + SLACK)
@@ -152,7 +153,8 @@ def shrink_disk(source: Path, stage: str, launch: Launch, folder: Path) -> str:
                     check_failed(done)
                     check(copy.listed() == before, "old artifacts are harmed")
                     (disk / "ballast").unlink()
-                    check(launch(*copy.command(stage)).wait(300).code == 0, "the rerun with room failed")
+                    again = launch(*copy.command(stage)).wait(300)
+                    check(again.code == 0, f"the rerun with room failed: {again.err}")
                     failed += 1
                 copy.check_whole(stage)
         except (subprocess.CalledProcessError, FileNotFoundError):
