@@ -37,10 +37,10 @@ class DrFuse(nn.Module):
     each label an attention weighs {EHR distinct, shared, film distinct}; a ranking loss asks of it to prefer the one
     that predicts that label better alone.
 
-    The EHR encoder's states go through one transformer layer for each representation, and are averaged over time. The
-    films go through two networks, both of which start as the film encoder given, each with a linear layer. With
-    ResNet-34, width 256 and 14 radiology labels the model has 46,864,787 parameters for one label and 48,468,491 for
-    25.
+    The EHR encoder's states (each with the summary of the whole stay, where the encoder has one) go through one
+    transformer layer for each representation, and are averaged over time. The films go through two networks, both
+    of which start as the film encoder given, each with a linear layer. With ResNet-34, width 256 and 14 radiology
+    labels the model has 46,864,787 parameters for one label and 48,468,491 for 25.
 
     Departures from the authors' code: any encoder instead of one transformer layer and ResNet-50; the film networks do
     not have their first convolution in common; both outcomes of a representation's probabilities enter the divergence,
@@ -74,7 +74,9 @@ class DrFuse(nn.Module):
             )
         self.ehr, self.cxr = ehr, cxr
         self.ehr.requires_grad_(False)
-        self.ehr.trunk.requires_grad_(True)
+        for part in (ehr.trunk, ehr.summary):
+            if part is not None:
+                part.requires_grad_(True)
         self.cxr_shared = copy.deepcopy(cxr)
         del self.cxr_shared.head
         rest(cxr)
@@ -114,6 +116,8 @@ class DrFuse(nn.Module):
     def _series(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Shared and distinct representation (B, dim) of the series: means over the valid steps."""
         steps = self.ehr.steps(batch.series, batch.lengths)
+        if self.ehr.summary is not None:
+            steps = steps + self.ehr.summary(batch.series, batch.lengths)[:, None]
         padding = torch.arange(steps.shape[1], device=steps.device) >= batch.lengths[:, None]
         steps = steps.masked_fill(padding[..., None], 0.0)
         shared, distinct = (

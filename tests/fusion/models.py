@@ -14,10 +14,10 @@ OPTIONS = {"dropout": 0.1}  # a method must do with these
 EPOCHS = 4
 
 
-def make(name, *, hidden=16, k=1, options=OPTIONS):
+def make(name, *, hidden=16, k=1, options=OPTIONS, **of_encoder):
     torch.manual_seed(0)
     method = fusion.FUSIONS[name]
-    ehr = EhrEncoder(n_outputs=k, hidden=hidden) if "ehr" in method.modalities else None
+    ehr = EhrEncoder(n_outputs=k, hidden=hidden, **of_encoder) if "ehr" in method.modalities else None
     cxr = CxrEncoder("resnet18", 14, input_size=32, magnitude=0.0) if "cxr" in method.modalities else None
     return fusion.build(name, ehr, cxr, k, options=options)
 

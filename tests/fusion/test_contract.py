@@ -58,6 +58,17 @@ def test_a_film_that_is_there_counts(name, data):
     assert torch.equal(logits(model, batch), logits(model, other)) == ("cxr" not in model.modalities)
 
 
+@pytest.mark.parametrize("name", [n for n, method in fusion.FUSIONS.items() if "ehr" in method.modalities])
+def test_the_summary_of_the_series_counts(name, data):
+    """No setting of the encoder is without effect."""
+    model, batch = make(name, summary=True).eval(), collate(data, [0, 1, 2])
+    before = logits(model, batch)
+    with torch.no_grad():
+        for part in (p for n, p in model.named_parameters() if ".summary." in n):
+            part.add_(1.0)
+    assert not torch.equal(logits(model, batch), before)
+
+
 @every_fusion
 def test_the_order_of_a_stays_films_changes_nothing(name, several):
     model, batch = make(name).eval(), collate(several, [0, 1, 2, 4])
