@@ -61,9 +61,9 @@ def results(
         groups.append((_group(subset, found[0]["counts"], len(metrics["labels"])), _rows(found, parameters, header)))
     return [
         Table(name="Results by stays and model", header=header, groups=groups, stack=True),
-        *_times(metrics["models"], seconds or {}),
         _forest(metrics, rows),
         *_tuned(metrics, rows),
+        *_times(metrics["models"], seconds or {}),
     ]
 
 
