@@ -16,10 +16,14 @@ fi
 mimic_root=$1 cxr_root=$2 work=$3
 preset=${PRESET:-paper} seeds=${SEEDS:-1}
 
-# The id of the artifact that a command makes, or has made before: the last line it prints is the artifact's path.
+# The id of the artifact that a command makes, or has made before: the last line it prints is the artifact's path, or
+# that of its page.
 made() {
   local path
   path=$(fusionctl "$@" --work-dir "$work" --preset "$preset" | tail -n 1) || return
+  if [ -f "$path" ]; then
+    path=$(dirname "$path")
+  fi
   basename "$path"
 }
 
