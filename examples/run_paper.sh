@@ -16,14 +16,15 @@ fi
 mimic_root=$1 cxr_root=$2 work=$3
 preset=${PRESET:-paper} seeds=${SEEDS:-1}
 
-# The id of the artifact that a command makes, or has made before: the last line it prints is the artifact's path, or
-# that of its page.
+# The last line that a command prints: the path of the artifact that it makes, or has made before; of report, its page.
+printed() {
+  fusionctl "$@" --work-dir "$work" --preset "$preset" | tail -n 1
+}
+
+# The id of that artifact.
 made() {
   local path
-  path=$(fusionctl "$@" --work-dir "$work" --preset "$preset" | tail -n 1) || return
-  if [ -f "$path" ]; then
-    path=$(dirname "$path")
-  fi
+  path=$(printed "$@") || return
   basename "$path"
 }
 
@@ -78,10 +79,10 @@ for task in ${TASKS:-mortality phenotyping}; do
     fi
     robust=$(made robustness "${on[@]}" --models attention,medfuse --noise 0.1:0.6 --train-on "$trained")
 
-    page=$(made report "${on[@]}" --evaluate "$evaluated" --robustness "$robust" --format html,md,csv,latex)
+    page=$(printed report "${on[@]}" --evaluate "$evaluated" --robustness "$robust" --format html,md,csv,latex)
     out=$work/paper/$task-$clahe
     mkdir -p "$out"
-    cp "$work/report/$page"/report.* "$work/report/$page"/results.* "$out"
+    cp "${page%/*}"/report.* "${page%/*}"/results.* "$out"
     echo "$out"
   done
 done

@@ -6,6 +6,7 @@ from typing import Any
 
 from fusionctl import pipeline
 from fusionctl.model_name import model_name
+from fusionctl.settings import SENSITIVITIES
 from fusionctl.stages import STAGES, Stage
 from fusionctl.workdir import Artifact, Work
 
@@ -50,7 +51,7 @@ def _summed_up(work: Work, stage: Stage) -> list[dict[str, Any]]:
         "what": ", ".join(tasks),
         "inputs": {},
         "bytes": sum(f["size"] for a in artifacts for f in a.manifest["files"].values()),
-        "sensitivity": max(sensitivities, key=pipeline.SENSITIVITIES.index, default=""),
+        "sensitivity": max(sensitivities, key=SENSITIVITIES.index, default=""),
         "stale": f"{len(stale)} of them" if stale else None,
     }
     return [record] if artifacts else []

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import importlib
 import logging
-import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from fusionctl import __version__, distributed, staging
+from fusionctl import distributed, staging
 from fusionctl.errors import InputError, UsageError
 from fusionctl.failures import one_error
 from fusionctl.fingerprint import stamp
+from fusionctl.manifest import content
 from fusionctl.plan import Plan, plan, raw_identity, staleness, why
 from fusionctl.settings import Runtime
 from fusionctl.stopping import leave_on_signal
@@ -32,10 +29,7 @@ __all__ = ["Plan", "execute", "execute_shard", "plan", "staleness", "why"]
 
 log = logging.getLogger("fusionctl")
 
-# From the least to the most sensitive: an artifact is as sensitive as the most sensitive thing it was made from.
-SENSITIVITIES = ("synthetic", "open", "credentialed")
 SPENT = "spent.json"  # in the draft of a stopped run: how many seconds it took
-_VERSIONS = ("torch", "torchvision", "polars", "numpy", "opencv-python-headless", "scikit-learn")
 
 
 def execute(work: Work, plan: Plan, *, force: bool = False, dry_run: bool = False) -> Artifact:
@@ -141,7 +135,7 @@ def _run(work: Work, plan: Plan, *, resume: bool) -> Artifact:
         with distributed.joined(distributed.place(), device=plan.runtime.device):
             _call(plan, draft)
         _check_unchanged(plan, draft)
-        manifest = _manifest(plan, draft, time.perf_counter() - started)
+        manifest = content(plan, draft, time.perf_counter() - started)
         artifact = work.publish(draft, manifest)
     except BaseException:
         # A checkpoint or a decoded film is not thrown away.
@@ -221,36 +215,3 @@ def _check_unchanged(plan: Plan, draft: Draft) -> None:
             f"{changed[0]} changed while {plan.stage.name} ran; its result is not kept",
             hint="wait until the copy or download has ended, then run the same command again",
         )
-
-
-def _manifest(plan: Plan, draft: Draft, seconds: float) -> dict[str, Any]:
-    return {
-        "stage": plan.stage.name,
-        "id": plan.id,
-        "schema_version": plan.stage.schema_version,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "duration_s": round(seconds, 2),
-        "settings": plan.settings,
-        "command": plan.command,
-        "seed": plan.runtime.seed if plan.stage.seeded else None,
-        "inputs": plan.input_ids,
-        "raw": plan.raw,
-        "device": plan.runtime.device,
-        "threads": plan.runtime.jobs,
-        "processes": distributed.place().size,
-        "versions": _versions(),
-        "sensitivity": _sensitivity(plan, draft),
-    }
-
-
-def _versions() -> dict[str, str]:
-    own = {"fusionctl": __version__, "python": platform.python_version()}
-    return own | {name: metadata.version(name) for name in _VERSIONS}
-
-
-def _sensitivity(plan: Plan, draft: Draft) -> str:
-    found = [draft.facts.get("sensitivity")]
-    for entry in plan.inputs.values():
-        found += [a.manifest["sensitivity"] for a in (entry if isinstance(entry, list) else [entry]) if a is not None]
-    known = [s for s in found if s in SENSITIVITIES]
-    return max(known, key=SENSITIVITIES.index) if known else SENSITIVITIES[-1]

@@ -46,6 +46,7 @@ NoiseKind = Literal["additive", "zero-mean", "replace"]
 Modality = Literal["both", "ehr", "cxr"]
 Corruption = Literal["noise", "film-missing", "film-stale", "variables", "gap", "blur", "jpeg", "contrast", "units"]
 Preset = Literal["paper", "small", "demo"]
+SENSITIVITIES: tuple[str, ...] = get_args(Sensitivity)[1:]  # from the least to the most sensitive
 
 
 PROTOCOL_HELP = "paper: what the paper's text says, done correctly; legacy: what the MedFuse-era code does"

@@ -46,6 +46,7 @@ LAYERS = (
         "common_checks",
         "resolve",
         "plan",
+        "manifest",
         "pipeline",
         "failures",
         "inventory",

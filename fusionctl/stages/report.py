@@ -21,11 +21,9 @@ from fusionctl.errors import InputError, UsageError
 from fusionctl.model_name import model_name as model_of
 from fusionctl.report import cohort
 from fusionctl.report.names import ENSEMBLE, model_name
-from fusionctl.settings import ReportSettings, Runtime
+from fusionctl.settings import SENSITIVITIES, ReportSettings, Runtime
 from fusionctl.workdir import Artifact, Draft
 
-# From the least to the most like the paper's data: the page is only as comparable as the least of what went in.
-SENSITIVITIES = ("synthetic", "open", "credentialed")
 TRAINED = ("pretrain-ehr", "pretrain-cxr", "fuse")
 STAGE_TITLES = {"pretrain-ehr": "Time-series encoder", "pretrain-cxr": "Film encoder"}
 # The manifest's facts that the page shows. Not "raw": paths tell who the user is.

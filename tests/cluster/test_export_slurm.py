@@ -161,7 +161,9 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 STUB = """printf '%s\\n' "$*" >> "$STAND_IN/calls"
 echo "table | of results"
-echo "$WORK/$1/0123456789ab"
+page=
+if [ "$1" = report ]; then page=/report.html; fi
+echo "$WORK/$1/0123456789ab$page"
 """
 
 
