@@ -26,6 +26,8 @@ TABLES = {
     "chexpert": "mimic-cxr-jpg/mimic-cxr-2.0.0-chexpert.csv.gz",
     "test_labels": "mimic-cxr-jpg/mimic-cxr-2.1.0-test-set-labeled.csv.gz",
 }
+# Items that are in every tree, as records name them.
+HEART_RATE, GLUCOSE, EYES = ("220045",), ("50931",), ("220739",)
 Rows = list[list[str]]
 
 
