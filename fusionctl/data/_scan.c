@@ -2,8 +2,8 @@
 
    pick(text, n_fields, column, wanted) -> (picked text, line offsets, number of records), or None.
 
-   None means that something is not as it should be (another number of fields, an open quote, no whole number in the
-   column); records.py then looks again, slowly, and names the fault. So nothing here needs to explain itself.
+   None means that something is not as it should be (another number of fields, a quote that does not open or close
+   where a field does, no whole number in the column); records.py then looks again, slowly, and names the fault. So nothing here needs to explain itself.
    The lock of the interpreter is released while the text is scanned. */
 
 #define PY_SSIZE_T_CLEAN
@@ -84,6 +84,19 @@ static int lowest(unsigned mask) {
 #endif
 }
 
+/* Whether a quote opens at the start of a field, or after the first half of a doubled quote. */
+static int opens(const char *text, Py_ssize_t at) {
+    char before = at ? text[at - 1] : '\n';
+    return before == ',' || before == '\n' || before == '"';
+}
+
+/* Whether a quote closes at the end of a field, or is the first half of a doubled quote. */
+static int closes(const char *text, Py_ssize_t at, Py_ssize_t size) {
+    Py_ssize_t next = at + 1;
+    if (next + 1 < size && text[next] == '\r') next++;
+    return next >= size || text[next] == '\n' || (next == at + 1 && (text[next] == ',' || text[next] == '"'));
+}
+
 /* Number of records; -1 for a fault, -2 where memory ran out. */
 static Py_ssize_t scan(const char *text, Py_ssize_t size, Py_ssize_t n_fields, Py_ssize_t column, const char *wanted,
                        Py_ssize_t n_wanted, Spans *spans) {
@@ -94,6 +107,7 @@ static Py_ssize_t scan(const char *text, Py_ssize_t size, Py_ssize_t n_fields, P
             Py_ssize_t at = base + lowest(mask);
             char c = text[at];
             if (c == '"') {
+                if (quoted ? !closes(text, at, size) : !opens(text, at)) return -1;
                 quoted = !quoted;
                 continue;
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ _TIME_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S
 # MIMIC moves its dates to the years from 2110 on; what lies outside these two years is a broken time, not a time.
 _YEARS = (1900, 2300)
 _MICROSECONDS = tuple((datetime(year, 1, 1) - datetime(1970, 1, 1)) // timedelta(microseconds=1) for year in _YEARS)
+_IDENTIFIER = re.compile(r"(?<![0-9a-f])(?=[a-f]*[0-9])[0-9a-f]{7,}", re.I)
 MEANING = {
     "id": "a whole number above 0",
     "whole": "a whole number",
@@ -21,6 +23,16 @@ MEANING = {
     "time": f"a time like 2150-01-31 23:59:00, from {_YEARS[0]} on and before {_YEARS[1]}",
     "date": f"a date like 2150-01-31, from {_YEARS[0]} on and before {_YEARS[1]}",
 }
+
+
+def shown(text: str) -> str:
+    """A faulty field as a message may show it: where it could hold an identifier, only what it looks like.
+
+    Of columns in a wrong order any may be the patient's: of seven or more digits (a film's name has letters to f among
+    them) each is shown as 0, each letter beside them as x.
+    """
+    looks = _IDENTIFIER.sub(lambda found: re.sub("[a-z]", "x", re.sub("[0-9]", "0", found[0]), flags=re.I), text)
+    return repr(looks[:40]) if looks == text else f"a text like {looks[:40]!r}"
 
 
 def convert(text: pl.Series, kind: Kind) -> pl.Series:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fusionctl.data.records import AGAIN, NEWLINE, QUOTE, Chunk, count_byte
 from fusionctl.errors import InputError
 
@@ -41,8 +43,12 @@ def read_header(path: Path) -> list[str]:
             longer than a megabyte or no CSV.
     """
     with _opened(path) as (file, _, damaged):
-        first = _next_piece(path, file, damaged, 1)
-        while b"\n" not in first and len(first) <= _LONGEST_HEADER and (more := _next_piece(path, file, damaged, 1)):
+        first = _next_piece(path, file, damaged, 1, _PIECE)
+        while (
+            b"\n" not in first
+            and len(first) <= _LONGEST_HEADER
+            and (more := _next_piece(path, file, damaged, 1, _PIECE))
+        ):
             first += more
     if not first.strip():
         raise InputError(f"{path}: the file is empty; expected a header and rows", hint=AGAIN)
@@ -80,7 +86,9 @@ def chunks(
     line, rest, header, number = 1, b"", True, 0
     with _opened(path) as (file, raw, damaged):
         while True:
-            piece = _next_piece(path, file, damaged, line)
+            # After a long text without an end as much again, so that it is not searched more often than it doubles.
+            more = min(len(rest), _LONGEST_RECORD - len(rest))
+            piece = _next_piece(path, file, damaged, line, max(_PIECE, more))
             on_read(raw.tell())
             end = piece.rfind(b"\n") + 1
             unusual = header or b'"' in rest or b'"' in piece or piece.endswith((b"\n\n", b"\n\r\n"), 0, end)
@@ -134,9 +142,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, io.BufferedReader, _Errors]]:
             yield file, raw, damaged
 
 
-def _next_piece(path: Path, file: Any, damaged: _Errors, line: int) -> bytes:
+def _next_piece(path: Path, file: Any, damaged: _Errors, line: int, size: int) -> bytes:
     try:
-        return bytes(file.read(_PIECE))
+        return bytes(file.read(size))
     except damaged as error:
         what = (
             "ends in the middle of its compressed data" if isinstance(error, EOFError) else f"cannot be read ({error})"
@@ -147,8 +155,11 @@ def _next_piece(path: Path, file: Any, damaged: _Errors, line: int) -> bytes:
 def _end_of_last_record(text: bytes) -> int:
     """Position after the last newline that is not inside quotes, before empty lines; 0 if there is none."""
     end = text.rfind(b"\n") + 1
-    while b'"' in text and count_byte(text, QUOTE, end) % 2:
-        end = text.rfind(b"\n", 0, text.rfind(b'"', 0, end)) + 1
+    if b'"' in text and count_byte(text, QUOTE, end) % 2:
+        data = np.frombuffer(text, np.uint8)[:end]
+        newlines = np.flatnonzero(data == NEWLINE)
+        outside = np.searchsorted(np.flatnonzero(data == QUOTE), newlines) % 2 == 0
+        end = int(newlines[outside][-1]) + 1 if outside.any() else 0
     if end <= 2 or text.endswith((b"\n\n", b"\n\r\n"), 0, end):
         written = len(text[:end].rstrip(b"\r\n"))
         end = text.find(b"\n", written) + 1 if written else 0

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionctl.data.fields import shown
 from fusionctl.errors import InputError
 
 try:
@@ -22,7 +23,7 @@ try:
 except ImportError:  # there was no C compiler at installation
     _scan = None  # type: ignore[assignment]
 
-COMMA, NEWLINE, QUOTE = b',\n"'
+COMMA, NEWLINE, QUOTE, RETURN = b',\n"\r'
 _WORD = 8  # bytes read at once: the digits of an item id, at most
 AGAIN = "the file is damaged or was edited: get it again and compare it with SHA256SUMS.txt"
 
@@ -72,8 +73,9 @@ def pick(chunk: Chunk, n_fields: int, wanted: NDArray[np.bool_] | None, column: 
         column, name: position and name of the field to look at.
 
     Raises:
-        InputError: naming the first line with another number of fields, an unclosed quote, something else than a
-            whole number in `column`, or, among the picked records, a NUL byte or text that is not UTF-8.
+        InputError: naming the first line with another number of fields, a quote that does not open or close where a
+            field does, something else than a whole number in `column`, or, among the picked records, a NUL byte or
+            text that is not UTF-8.
     """
     if wanted is not None and _scan is not None:
         found = _scan.pick(chunk.text, n_fields, column, wanted)
@@ -107,7 +109,8 @@ def field_ends(chunk: Chunk, n_fields: int) -> NDArray[np.int64]:
     """Position of the separator that ends each field, (records, n_fields).
 
     Raises:
-        InputError: naming the first line with another number of fields or an unclosed quote.
+        InputError: naming the first line with another number of fields, or with a quote that does not open or close
+            where a field does.
     """
     data = np.frombuffer(chunk.text, np.uint8)
     newlines = data == NEWLINE
@@ -125,7 +128,7 @@ def field_ends(chunk: Chunk, n_fields: int) -> NDArray[np.int64]:
     whole = len(ends) == n_fields * n_records and newlines[ends[n_fields - 1 :: n_fields]].all()
     # A quote that opens where a record begins and is never closed would hide all that follows.
     end = int(ends[-1]) + 1 if len(ends) else 0
-    if not whole or end != len(data):
+    if not whole or end != len(data) or (chunk.quoted and _stray_quote(data) is not None):
         raise first_fault(chunk, n_fields)
     return ends.reshape(-1, n_fields)
 
@@ -152,8 +155,8 @@ def _whole_numbers(chunk: Chunk, start: NDArray[np.int64], end: NDArray[np.int64
     if invalid.any():
         row = int(np.argmax(invalid))
         line = chunk.line + chunk.text.count(b"\n", 0, start[row])
-        got = chunk.text[start[row] : end[row]].decode(errors="replace")[:40]
-        what = f"{chunk.path}: line {line}: column {name!r} must be a whole number; got {got!r}"
+        got = shown(chunk.text[start[row] : end[row]].decode(errors="replace"))
+        what = f"{chunk.path}: line {line}: column {name!r} must be a whole number; got {got}"
         raise InputError(what, hint=AGAIN)
     return number
 
@@ -180,9 +183,15 @@ def _line_at(picked: Picked, position: int) -> int:
 
 
 def first_fault(chunk: Chunk, n_fields: int) -> InputError:
-    """What is wrong with the first bad record of a chunk: its number of fields, or a quote that is never closed."""
+    """What is wrong with the first bad record of a chunk: its number of fields, or a quote.
+
+    The chunk has a fault.
+    """
+    data = np.frombuffer(chunk.text, np.uint8)
+    stray = _stray_quote(data)
+    before_stray = chunk.text if stray is None else chunk.text[:stray]
     open_quote, first, fields = False, chunk.line, 1
-    for line, text in enumerate(chunk.text.split(b"\n")[:-1], chunk.line):
+    for line, text in enumerate(before_stray.split(b"\n")[:-1], chunk.line):
         if not open_quote:
             first, fields = line, 1
         parts = text.split(b'"')
@@ -193,19 +202,23 @@ def first_fault(chunk: Chunk, n_fields: int) -> InputError:
         where = f"line {first}" if first == line else f"line {first}: a quote opens that closes in line {line}; it"
         what = f"has {fields} fields, the header names {n_fields}" if text else "is empty"
         return InputError(f"{chunk.path}: {where} {what}", hint=AGAIN)
-    return InputError(f"{chunk.path}: line {first}: a quote opens here and is never closed", hint=AGAIN)
+    if stray is None:
+        return InputError(f"{chunk.path}: line {first}: a quote opens here and is never closed", hint=AGAIN)
+    line = chunk.line + chunk.text.count(b"\n", 0, stray)
+    begun = open_quote and first != line
+    where = f"line {first}: a quote opens that closes in line {line}," if begun else f"line {line}: a quote"
+    return InputError(f"{chunk.path}: {where} in the middle of a field", hint=AGAIN)
 
 
-def bare_quote(text: bytes) -> int | None:
-    """Index of the first record with a quote inside an unquoted field, if there is one."""
-    inside, record = False, -1
-    for line in text.split(b"\n"):
-        record += not inside
-        parts = line.split(b'"')
-        for i, part in enumerate(parts):
-            closes_well = i == 0 or part == b"" or part.startswith((b",", b"\r"))
-            opens_well = i == len(parts) - 1 or part == b"" or part.endswith(b",")
-            if (i + inside) % 2 == 0 and not (closes_well and opens_well):
-                return record
-        inside ^= len(parts) % 2 == 0
-    return None
+def _stray_quote(data: NDArray[np.uint8]) -> int | None:
+    """Position of the first quote that does not open or close where a field does; None if there is none.
+
+    A parser takes such a quote for a part of the text, and what stands between two of them for fields and records.
+    """
+    quotes = np.flatnonzero(data == QUOTE)
+    around = np.concatenate(([NEWLINE], data, [NEWLINE, NEWLINE]))  # so that byte i is around[i + 1]
+    before, after, next_after = around[quotes], around[quotes + 2], around[quotes + 3]
+    at_start = (before == COMMA) | (before == NEWLINE) | (before == QUOTE)
+    at_end = (after == COMMA) | (after == NEWLINE) | (after == QUOTE) | ((after == RETURN) & (next_after == NEWLINE))
+    stray = np.where(np.arange(len(quotes)) % 2 == 0, ~at_start, ~at_end)
+    return int(quotes[np.argmax(stray)]) if stray.any() else None

@@ -17,9 +17,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusionctl.data.ahead import ahead
-from fusionctl.data.fields import MEANING, Kind, convert
+from fusionctl.data.fields import MEANING, Kind, convert, shown
 from fusionctl.data.lines import chunks, read_header
-from fusionctl.data.records import AGAIN, Picked, bare_quote, pick
+from fusionctl.data.records import AGAIN, Picked, pick
 from fusionctl.errors import InputError
 
 # Text parsed at a time. Small against memory, large against the cost of starting a parser.
@@ -192,10 +192,9 @@ def _texts(table: Table, text: bytes, lines: NDArray[np.int64]) -> pl.DataFrame:
         faulty = frame.height != len(lines)
     except pl.exceptions.PolarsError:
         faulty = True
-    if faulty:
-        row = bare_quote(text)
-        line = f"line {lines[min(row, len(lines) - 1)]}" if row is not None else f"after line {lines[0] - 1}"
-        raise InputError(f"{table.path}: {line}: a quote inside a field that is not quoted", hint=AGAIN)
+    if faulty:  # `pick` has looked at every separator and quote, so this is not known to happen
+        what = f"{table.path}: between lines {lines[0]} and {lines[-1]}: not as many records as were counted"
+        raise InputError(what, hint=AGAIN)
     return frame
 
 
@@ -212,7 +211,7 @@ def _typed(table: Table, frame: pl.DataFrame, column: Column) -> pl.Series:
     if bad.any():
         row = int(bad.arg_max() or 0)
         # A damaged id may still be somebody's id: it is not repeated.
-        got = "nothing" if not text[row] else "other text" if column.kind == "id" else repr(text[row][:40])
+        got = "nothing" if not text[row] else "other text" if column.kind == "id" else shown(text[row])
         meaning = MEANING.get(column.kind, "a text")
         what = f"{table.path}: line {frame['line'][row]}: column {column.name!r} must be {meaning}; got {got}"
         raise InputError(what, hint="correct the line, or get the file again and compare it with SHA256SUMS.txt")

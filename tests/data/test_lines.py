@@ -129,6 +129,13 @@ def test_a_quote_that_never_closes_does_not_fill_the_memory(tmp_path, monkeypatc
     assert "line 3: a quote opens here and is never closed" in fault(path)
 
 
+def test_a_stray_quote_among_quoted_fields_does_not_take_long(tmp_path):
+    """Its line is found at once, not by going back from the end line by line."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(b'a,b\n1,2\n3,"8"2"\n' + b'"4","five"\n' * 2_000_000)
+    assert "line 3: a quote opens here and is never closed" in fault(path)
+
+
 def test_many_empty_lines_do_not_take_long(tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(b"a,b\n1,2\n" + b"\n" * 3_000_000 + b"3,4\n")

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fusionctl.data import records
-from fusionctl.data.records import Chunk, bare_quote, field_ends, pick
+from fusionctl.data.records import Chunk, field_ends, pick
 from fusionctl.errors import InputError
 
 PATH = Path("some/table.csv")
@@ -54,10 +54,16 @@ def test_everything_where_nothing_is_asked_for():
         (b"a,1,x\nb,1,y,\nc,1,z\n", "line 6 has 4 fields, the header names 3"),
         (b"a,1\nb,1,y,z\n", "line 5 has 2 fields"),  # the sum is right
         (b"a,1,x\n\nb,1,y\n", "line 6 is empty"),
-        (b'a,1,x\nb,1,5" tube\nc,1,z\n', "line 6: a quote opens here and is never closed"),
-        (b'a,1,x\nb,1,5" tube\nc,1,"z,1\n', "line 6: a quote opens that closes in line 7; it has 4 fields"),
+        (b'a,1,x\nb,1,5" tube\nc,1,z\n', "line 6: a quote in the middle of a field"),
+        (b'a,1,x\nb,1,"5 tube\nc,1,z\n', "line 6: a quote opens here and is never closed"),
+        (b'a,1,x\nb,1,5" tube\nc,1,"z,1\n', "line 6: a quote in the middle of a field"),
+        (b'a,1,x\nb,1,"5\ntube",1\n', "line 6: a quote opens that closes in line 7; it has 4 fields"),
         (b"a,1,x\nb,1e0,y\n", "line 6: column 'item' must be a whole number; got '1e0'"),
         (b"a,1,x\nb,220045.0,y\n", "line 6: column 'item' must be a whole number; got '220045.0'"),
+        (
+            b"a,1,x\nb,10014729,y\nc,p10014729,y\n",
+            "line 7: column 'item' must be a whole number; got a text like 'p00000000'",
+        ),
         (b"a,1,x\nb,2,y\nc,1,\xb0F\n", "line 7: not UTF-8 text (byte 0xb0)"),
     ],
 )
@@ -68,10 +74,23 @@ def test_faults_name_the_line(text, message):
     assert message in str(caught.value)
 
 
-def test_a_quote_inside_an_unquoted_field_is_found():
-    assert bare_quote(b'a,"b, ""c""",d\n1,5" x 3",2\n') == 1
-    assert bare_quote(b'a,"b\n\n",d\r\n"x",,"y"\r\n5" tube\n') == 2
-    assert bare_quote(b'a,"b",d\r\n"x",,"y"\r\n') is None
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'a,1,5" x 3"\n', "line 5: a quote in the middle of a field"),
+        (b'a,1,x\nb,1,"y" \n', "line 6: a quote in the middle of a field"),
+        (b'a,1,x\nb,1,"y\nz" w\n', "line 6: a quote opens that closes in line 7, in the middle of a field"),
+        (b'a,1,"x \\"y\\" z"\n', "line 5: a quote in the middle of a field"),
+        # As many fields as there should be, if what is between the two is text.
+        (b"a,2,6'1\"\nb,1,x\nc,2,5'7\"\n", "line 5: a quote in the middle of a field"),
+        (b'a,5" wide, 7" long\nb,1,x\n', "line 5: a quote in the middle of a field"),
+    ],
+)
+def test_a_quote_opens_and_closes_where_a_field_does(text, message):
+    with pytest.raises(InputError, match=message):
+        pick(Chunk(PATH, text, 5), 3, wanted(1), 1, "item")
+    with pytest.raises(InputError, match=message):
+        pick(Chunk(PATH, text, 5), 3, None)
 
 
 field = st.text(st.sampled_from('ab,"\n8 é'), max_size=6)
@@ -99,7 +118,14 @@ def split(text: bytes, n_fields: int, column: int) -> tuple[bytes, list[int], in
     """Text and lines of the wanted records and how many there are, or None where a record is faulty."""
     records, fields, start, field, line, inside = [], [], 0, 0, 2, False
     for i, byte in enumerate(text):
-        inside ^= byte == ord('"')
+        if byte == ord('"'):
+            before, after = text[max(i - 1, 0) : i], text[i + 1 : i + 3]
+            good = (
+                after[:1] in (b",", b"\n", b'"') or after == b"\r\n" if inside else before in (b"", b",", b"\n", b'"')
+            )
+            if not good:
+                return None
+            inside = not inside
         if not inside and byte in b",\n":
             fields.append(text[field:i])
             field = i + 1
@@ -178,7 +204,7 @@ def test_a_few_other_records_among_many_of_one_width(row):
 )
 def test_what_is_no_number_is_named(item):
     text = events(r98=b"1,2,%s,3,4" % item)
-    with pytest.raises(InputError, match=r"line 100: column 'item' must be a whole number; got '"):
+    with pytest.raises(InputError, match=r"line 100: column 'item' must be a whole number; got (a text like )?'"):
         pick(Chunk(PATH, text, 2), 5, WANTED, 2, "item")
 
 

@@ -98,6 +98,20 @@ def test_a_damaged_id_is_not_repeated(tmp_path):
     assert "10032725" not in str(caught.value)
 
 
+@pytest.mark.parametrize("column", range(1, 6))
+@pytest.mark.parametrize("number", ["10032725", "4a62873e-a06abb39-6f611008-6a4751aa-6a90e3f1"])
+def test_an_identifier_in_another_s_column_is_not_repeated(tmp_path, column, number):
+    """As where two names of the header were exchanged."""
+    fields = ["", "1", "", "", "", ""]
+    fields[column] = number
+    try:
+        frame = read(open_table(write(tmp_path, ",".join(fields) + "\n"), COLUMNS))
+    except InputError as error:
+        assert not any(part in str(error) for part in number.split("-"))
+    else:
+        assert number in map(str, frame.row(0)) or float(number) in frame.row(0)
+
+
 def test_a_quote_in_an_unquoted_field_names_the_line(tmp_path):
     path = write(tmp_path, ',1,,,,a\n,2,,,,5" tube\n,3,,,,5" hose\n,4,,,,b\n')
     with pytest.raises(InputError, match="line 3: a quote"):

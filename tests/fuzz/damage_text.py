@@ -250,7 +250,9 @@ def blanks_after_commas(tree, table):
     tree.change(table, lambda data: data.replace(b",", b", "))
 
 
-@damage("records", Error(r"line 2: a quote opens here and is never closed"), EVERY)
+@damage(
+    "records", Error(r"line 2: a quote opens (here and is never closed|that closes in line \d+, in the middle)"), EVERY
+)
 def quote_never_closed(tree, table):
     _lines_first(tree, table, lambda line: '"' + line)
 
@@ -263,6 +265,26 @@ def _lines_first(tree: BrokenTree, table: str, change) -> None:
 @damage("records", Error(r": line \d+: a quote"), ("chartevents", "labevents", "admissions", "icustays", "metadata"))
 def inches_in_a_field_that_is_not_quoted(tree, table):
     _mark(tree, table, b'5" tube', _UNREAD)
+
+
+@damage("records", Error(r": line \d+: a quote in the middle of a field"), tuple(_UNREAD))
+def inches_in_two_rows(tree, table):
+    """The text between them has as many fields as a row."""
+    records = [1, len(tree.rows(table)) - 1]
+    tree.set(table, _UNREAD[table], "MARK", records=records)
+    tree.change(table, lambda data: data.replace(b"MARK", b"6'1\""))
+
+
+@damage("records", Error(r": line \d+: a quote in the middle of a field"), tuple(_UNREAD))
+def a_comma_between_inches(tree, table):
+    _mark(tree, table, b'bed 5" wide, 7" long', _UNREAD)
+
+
+@damage("records", Error(r": line \d+: a quote in the middle of a field"), tuple(_UNREAD))
+def one_quote_too_many_where_every_field_is_quoted(tree, table):
+    tree.set(table, _UNREAD[table], "MARK", records=[record_read(tree, table)])
+    tree.put_rows(table, tree.rows(table), quoting=csv.QUOTE_ALL)
+    tree.change(table, lambda data: data.replace(b"MARK", b'8"2'))
 
 
 @damage("records", Same(), EVERY)
@@ -280,7 +302,7 @@ def newline_inside_quotes_in_a_column_that_is_not_read(tree, table):
     _mark(tree, table, b'"a\nb, ""c"" \r\n"', _UNREAD)
 
 
-@damage("records", Same(), tuple(_UNREAD))
+@damage("records", Error(r": line \d+: a quote in the middle of a field"), tuple(_UNREAD))
 def quotes_escaped_by_backslashes(tree, table):
     _mark(tree, table, b'"a \\"b\\" c"', _UNREAD)
 
