@@ -70,7 +70,7 @@ for task in ${TASKS:-mortality phenotyping}; do
     models+=(contrastive)
 
     all=$(IFS=, && echo "${models[*]}")
-    evaluated=$(made evaluate "${on[@]}" --models "$all" --compare "$all")
+    evaluated=$(made evaluate "${on[@]}" --models "$all" --compare "$all" --resamples 10000)
 
     # Table 6 and Figure 4: trained on clean inputs. Table 5: trained on noisy ones, each model at each level anew.
     trained=clean
