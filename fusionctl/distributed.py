@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from fusionctl.errors import FusionctlError, UsageError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 # Names of rank, number of processes and rank on the node: as torchrun sets them, and as srun does.
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
@@ -90,6 +90,43 @@ class Group:
         """The values of rank 0, in every process; each must give as many. All must call it."""
         return self.total([value if self.leads else 0.0 for value in values])
 
+    def share_of(self, count: Tensor) -> Tensor:
+        """What to divide sums over this process's rows by: the mean over the processes is then the mean over all rows.
+
+        All must call it.
+
+        Args:
+            count: of this process's rows, any shape.
+
+        Returns:
+            Of the same shape: what all count together, over the number of processes; at least 1 over it.
+        """
+        if self.size == 1:
+            return count.clamp(min=1)
+        import torch
+
+        whole = torch.tensor(self.total(count.flatten().tolist()), dtype=torch.float32, device=count.device)
+        return whole.reshape(count.shape).clamp(min=1) / self.size
+
+    def gathered(self, rows: Tensor) -> Tensor:
+        """The rows (N, D) of all processes in their order, those of the others without a gradient. All must call it.
+
+        Args:
+            rows: (n, D) this process's, n may be 0; alone they are returned as they are.
+        """
+        if self.size == 1:
+            return rows
+        import torch
+
+        sizes = [int(n) for n in self.total([len(rows) if rank == self.rank else 0 for rank in range(self.size)])]
+        padded = torch.zeros(max(sizes), rows.shape[1])
+        padded[: len(rows)] = rows.detach().float().cpu()
+        pieces = [torch.empty_like(padded) for _ in sizes]
+        torch.distributed.all_gather(pieces, padded, group=self.control)
+        pieces = [piece[:n].to(rows.device) for piece, n in zip(pieces, sizes, strict=True)]
+        pieces[self.rank] = rows.float()
+        return torch.cat(pieces)
+
     def share_file(self, path: Path) -> None:
         """Copy a file of rank 0, if it is there, to the same-named argument of the others. All must call it."""
         if self.size == 1:
@@ -124,6 +161,7 @@ class Group:
 
 
 _current = Group()
+_joins = 0  # how often this process has met others
 
 
 def current() -> Group:
@@ -142,18 +180,24 @@ def joined(where: Place, *, device: str) -> Iterator[Group]:
     Raises:
         FusionctlError: the others did not come, or left.
     """
-    global _current
+    global _current, _joins
     if where.size == 1:
         yield _current
         return
     import torch
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     backend = "gloo" if device == "cpu" else "nccl"
     if device != "cpu":
         torch.cuda.set_device(device)
     try:
+        # torchrun's store outlives a group, and what an earlier group of this run wrote there would be met again.
+        store, *_ = next(rendezvous("env://", where.rank, where.size, timeout=JOIN_TIMEOUT))
+        store = PrefixStore(f"join-{_joins}", store)
+        _joins += 1
         torch.distributed.init_process_group(
-            backend, rank=where.rank, world_size=where.size, timeout=JOIN_TIMEOUT, init_method="env://"
+            backend, rank=where.rank, world_size=where.size, timeout=JOIN_TIMEOUT, store=store
         )
         control = torch.distributed.new_group(backend="gloo", timeout=WAIT_TIMEOUT)
     except (RuntimeError, ValueError) as error:

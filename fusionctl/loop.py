@@ -124,13 +124,12 @@ def _learn(run: TrainingState, stop: StopFlag) -> None:
     # On a CPU reading takes about a hundredth of a step, and a thread would take from the step what it gives.
     in_turn = (read(step) for step in steps)
     with closing(in_turn if course.device == "cpu" else loop_batches.ahead(read, steps)) as source:
-        for batch, n_own, n_rows in source:
+        for batch, n_rows in source:
             stopped, known = _agree(group, bool(stop), batch.labels)
             if stopped:
                 run.leave()
             torch.manual_seed(mix(course.seed, epoch, run.step, *([group.rank] if group.rank else [])))
-            weight = n_own * group.size / n_rows
-            run.learn(batch.to(course.device), n_rows=n_rows, known=known, weight=weight)
+            run.learn(batch.to(course.device), n_rows=n_rows, known=known)
             course.progress(f"epoch {epoch}", run.step, len(batches))
 
 

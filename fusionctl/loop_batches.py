@@ -52,8 +52,11 @@ def by_length(rows: Rows, lengths: npt.NDArray[Any] | None) -> Rows:
 
 
 def share(rows: npt.NDArray[Any], rank: int, size: int) -> npt.NDArray[Any]:
-    """What one of several processes takes of a step's rows, or of what goes with them; maybe nothing. Alone: all."""
-    return np.array_split(rows, size)[rank]
+    """What one of several processes takes of a step's rows, or of what goes with them; maybe nothing. Alone: all.
+
+    Of rows in the order of their lengths each takes short and long ones, so that none has to wait for another.
+    """
+    return rows[rank::size]
 
 
 def hide_films(batch: Any, hidden: Tensor) -> Any:
@@ -70,8 +73,12 @@ def hide_films(batch: Any, hidden: Tensor) -> Any:
 
 
 def mute(batch: Any) -> Any:
-    """A batch that teaches nothing, for a process without a row of its own in a step."""
-    return dataclasses.replace(batch, labels=torch.full_like(batch.labels, float("nan")))
+    """A batch without label, film or owner: it teaches nothing. For a process without a row of its own in a step."""
+    batch = dataclasses.replace(batch, labels=torch.full_like(batch.labels, float("nan")))
+    if not hasattr(batch, "rows"):
+        return batch
+    batch = hide_films(batch, torch.ones_like(batch.has_film))
+    return dataclasses.replace(batch, rows=torch.full_like(batch.rows, -1))
 
 
 def pinned(batch: Any) -> Any:

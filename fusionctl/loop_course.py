@@ -94,8 +94,8 @@ class Course:
         order = (self.seed, epoch)
         return loop_batches.batches(self.train_rows, self.batch_size, lengths=self.lengths, seed=order)
 
-    def read(self, epoch: int, batches: list[Rows], step: int) -> tuple[Any, int, int]:
-        """This process's batch of a step, on the CPU; how many rows of its own it has, and how many the step has."""
+    def read(self, epoch: int, batches: list[Rows], step: int) -> tuple[Any, int]:
+        """This process's batch of a step, on the CPU, and how many rows the step has in all processes."""
         group, rows = distributed.current(), batches[step]
         own = loop_batches.share(rows, group.rank, group.size)
         batch: Any = self.collate(own if len(own) else rows[:1])
@@ -105,4 +105,4 @@ class Course:
             hidden = np.random.default_rng([self.seed, epoch, step]).random(len(rows)) < self.film_dropout
             mine = torch.from_numpy(loop_batches.share(hidden, group.rank, group.size))
             batch = loop_batches.hide_films(batch, mine)
-        return (loop_batches.pinned(batch) if self.device != "cpu" else batch), len(own), len(rows)
+        return (loop_batches.pinned(batch) if self.device != "cpu" else batch), len(rows)

@@ -44,13 +44,12 @@ class Learner(nn.Module):
         self.model, self.loss, self.bf16 = model.to(device), loss.to(device), bf16
         self.kind = torch.device(device).type
 
-    def forward(self, batch: Labelled, known: Tensor | None = None, weight: float = 1.0) -> Tensor:
+    def forward(self, batch: Labelled, known: Tensor | None = None) -> Tensor:
         """The loss of a batch.
 
         Args:
             batch: the batch.
             known: (K,) numbers of known labels to divide by, where others share the batch; None: of this batch.
-            weight: factor on the model's own `aux_loss`.
         """
         with torch.autocast(self.kind, dtype=torch.bfloat16, enabled=self.bf16):
             output = self.model(batch)
@@ -58,7 +57,7 @@ class Learner(nn.Module):
         if output.task_weight:
             value = value + output.task_weight * self.loss(output.logits.float(), batch.labels, known)
         if output.aux_loss is not None:
-            value = value + weight * output.aux_loss.float()
+            value = value + output.aux_loss.float()
         return torch.as_tensor(value)
 
 
@@ -87,17 +86,16 @@ class TrainingState:
         self.best: dict[str, Tensor] = {}
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=course.device)
 
-    def learn(self, batch: Labelled, *, n_rows: int, known: Sequence[float] = (), weight: float = 1.0) -> None:
+    def learn(self, batch: Labelled, *, n_rows: int, known: Sequence[float] = ()) -> None:
         """One step.
 
         Args:
             batch: this process's share of the step's rows.
             n_rows: rows of the step in all processes.
             known: (K,), see `Learner.forward`; none where one process has all rows.
-            weight: see `Learner.forward`.
         """
         numbers = torch.tensor(known, device=self.course.device) if known else None
-        value = self.wrapped(batch, numbers, weight)
+        value = self.wrapped(batch, numbers)
         self.optimiser.zero_grad()
         value.backward()
         if self.course.grad_clip:
@@ -119,7 +117,9 @@ class TrainingState:
         values = {"train_loss": train_loss, **{f"val_{name}": value for name, value in scores.items()}, "lr": lr}
         achieved = self.epoch if self.monitor == LAST_EPOCH else MONITORS[self.monitor] * values[self.monitor]
         on_task = self.epoch >= self.task_begins
-        better = on_task and (achieved > self.best_score or not self.best)
+        better = on_task and (
+            achieved > self.best_score or not self.best or math.isnan(self.best_score) > math.isnan(achieved)
+        )
         if not on_task:
             self.best_epoch = self.epoch  # nothing to judge yet: patience begins with the task
         if better:

@@ -121,6 +121,41 @@ def test_a_film_encoder_without_a_film_in_one_process(trained):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("name", distributed_worker.SHARED)
+def test_a_loss_of_pairs_is_that_of_all_processes(preprocessed, trained, name):
+    gradients, _ = distributed_worker.shared(StayData.open(preprocessed), name)
+    assert gradients
+    for rank in range(2):
+        found, _ = result(trained, name, rank)
+        for key, gradient in gradients.items():
+            largest = float(gradient.abs().max())
+            torch.testing.assert_close(found[key], gradient, rtol=0, atol=1e-5 * max(largest, 1e-2), msg=key)
+
+
+def test_what_is_told_apart_is_told_apart_in_all_processes(trained):
+    whole, _ = distributed_worker.contrasted(0, 1)
+    for rank in range(2):
+        found, _ = result(trained, "contrasted", rank)
+        torch.testing.assert_close(found["loss"], whole["loss"])
+        for name in ("a", "b"):
+            torch.testing.assert_close(found[name], whole[name][rank::2])
+
+
+def test_processes_of_torchrun_meet_as_often_as_there_are_seeds(tmp_path):
+    """Its store outlives what they wrote there the time before."""
+    script = tmp_path / "meet.py"
+    script.write_text(
+        "from fusionctl import distributed\n"
+        "for turn in range(5):\n"
+        "    with distributed.joined(distributed.place(), device='cpu') as group:\n"
+        "        assert group.total([turn]) == [2 * turn]\n"
+    )
+    command = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    environment["PYTHONPATH"] = str(Path(distributed.__file__).parents[1])
+    subprocess.run(command, env=environment, check=True, timeout=200, capture_output=True)
+
+
 def test_the_first_process_alone_writes_and_speaks(preprocessed, tmp_path):
     work = Work(tmp_path / "work")
     publish(work, preprocessed)

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "fusionctl"
 
 # Lower layers first; a module may import only from its own layer's unit or from layers below it.
 LAYERS = (
-    ("errors", "durable", "lock", "stopping"),
+    ("errors", "durable", "lock", "stopping", "parquet"),
     ("settings", "presets", "artifact", "workdir", "model_name", "fingerprint", "checkpoint", "distributed", "staging"),
     (
         "data",
@@ -112,6 +112,17 @@ def test_nothing_is_pickled_and_nothing_reaches_the_network():
         assert not names & {"pickle", "dill", "socket", "urllib", "requests", "http"}, path.name
         text = path.read_text(encoding="utf-8")
         assert "torch.load(" not in text and "torch.save(" not in text, path.name
+
+
+def test_polars_takes_no_path_for_a_pattern():
+    """A work directory may be called `w[1]`."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+            in_memory = path.name == "tables.py"  # text, no path
+            if re.fullmatch("(read|scan)_(parquet|csv|ipc|ndjson)", name) and not in_memory:
+                told = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert told.get("glob") == "False", f"{path.relative_to(PACKAGE)}: {name} without glob=False"
 
 
 def test_every_dependency_is_pinned_by_digest():

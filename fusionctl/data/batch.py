@@ -23,6 +23,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from fusionctl import parquet
 from fusionctl.data.variables import VARIABLES
 from fusionctl.errors import InputError
 
@@ -85,7 +86,7 @@ class Batch:
         film_rows: (P,) int64 position in the batch of each film's stay, ascending; repeated where a stay has several.
         has_film: (B,) bool.
         labels: (B, K) float32, NaN where unknown.
-        rows: (B,) int64 row of each stay in samples.parquet.
+        rows: (B,) int64 row of each stay in samples.parquet; -1 in the batch of a process that has none in a step.
     """
 
     series: Tensor
@@ -95,6 +96,11 @@ class Batch:
     has_film: Tensor
     labels: Tensor
     rows: Tensor
+
+    @property
+    def own(self) -> Tensor:
+        """(B,) bool, whether a row counts: all but the stand-in of a process without a row of its own."""
+        return self.rows >= 0
 
     def to(self, device: str | torch.device) -> Batch:
         """The same batch on a device."""
@@ -152,7 +158,7 @@ class StayData:
             InputError: a file is missing or unreadable, or has not the content of a preprocess artifact.
         """
         try:
-            samples = pl.read_parquet(path / "samples.parquet")
+            samples = parquet.read(path / "samples.parquet")
             names = tuple(n for n, t in samples.schema.items() if t == pl.Float32 and n not in _NOT_LABELS)
             return cls(
                 **{n: samples[n].to_numpy() for n in ("stay_id", "subject_id", "first_row", "n_rows", "film")},
@@ -160,7 +166,7 @@ class StayData:
                 split=samples["split"].to_numpy().astype(str),
                 labels=samples.select(names).to_numpy().astype(np.float32, order="C"),
                 label_names=names,
-                **_pairs(samples, pl.read_parquet(path / "pairs.parquet")),
+                **_pairs(samples, parquet.read(path / "pairs.parquet")),
                 **{n: np.load(path / f"{n}.npy", mmap_mode="r") for n in ("values", "observed", "films")},
                 normaliser=json.loads((path / "normaliser.json").read_text(encoding="utf-8")),
             )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fusionctl import distributed
 from fusionctl.data.batch import Batch
 from fusionctl.fusion.films import by_row, features_of
 from fusionctl.fusion.heads import rest
@@ -115,7 +116,7 @@ class Card(nn.Module):
         y = self._diffused(clean, prior, noise, t)
         told = self.noise(y, prior.expand_as(noise), t, self.noise.encode(features))
         error = ((noise - told.float()) ** 2).mean(dim=0)
-        return torch.where(known, error, 0.0).sum() / known.sum().clamp(min=1)
+        return torch.where(known, error, 0.0).sum() / distributed.current().share_of(known.sum())
 
     def _diffused(self, clean: Tensor, prior: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Labels after t steps."""

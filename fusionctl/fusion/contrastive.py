@@ -12,7 +12,7 @@ from torch.nn import functional
 from fusionctl.data.batch import N_VALUE_COLUMNS, Batch
 from fusionctl.fusion.films import by_row, features_of
 from fusionctl.fusion.heads import rest
-from fusionctl.fusion.nt_xent import nt_xent
+from fusionctl.fusion.nt_xent import nt_xent_of_all
 from fusionctl.fusion.output import Output
 from fusionctl.models.cxr import CxrEncoder
 from fusionctl.models.ehr import EhrEncoder
@@ -99,11 +99,11 @@ class Contrastive(nn.Module):
         series = [self.ehr.features(view, batch.lengths) for view in views]
         (film, stays), (other_film, _) = self._films(batch), self._films(batch)
         pairs = [
-            [self.within["ehr"](feature) for feature in series],
+            [self.within["ehr"](feature)[batch.own] for feature in series],
             [self.within["cxr"](feature) for feature in (film, other_film)],
             [self.across["ehr"](series[0][stays]), self.across["cxr"](film)],
         ]
-        loss = torch.stack([nt_xent(a, b, self.temperature) for a, b in pairs]).sum()
+        loss = torch.stack([nt_xent_of_all(a, b, self.temperature) for a, b in pairs]).sum()
         with torch.no_grad():  # what the task would teach is not wanted yet
             logits = self._classify(series[0], film, stays)
         return Output(logits, aux_loss=loss, task_weight=0.0)

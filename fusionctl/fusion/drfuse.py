@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusionctl import losses
+from fusionctl import distributed, losses
 from fusionctl.data.batch import Batch
 from fusionctl.errors import UsageError
 from fusionctl.fusion.films import by_row, by_stay
@@ -106,7 +106,7 @@ class DrFuse(nn.Module):
         if not self.training:
             return Output(logits)
         alignment = _mean(jensen_shannon(series_shared, film_shared), batch.has_film)
-        orthogonality = functional.cosine_similarity(series_shared, series_distinct).abs().mean() + _mean(
+        orthogonality = _mean(functional.cosine_similarity(series_shared, series_distinct).abs(), batch.own) + _mean(
             functional.cosine_similarity(film_shared, film_distinct).abs(), batch.has_film
         )
         alone, ranking = self._alone(tokens, weights, batch)
@@ -151,10 +151,11 @@ class DrFuse(nn.Module):
     def _alone(self, tokens: Tensor, weights: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss of the predictions from each representation alone, and of attention in another order than theirs."""
         logits = torch.stack([head(tokens[:, i]) for i, head in enumerate(self.alone)], dim=2)  # (B, K, 3)
-        paired = batch.labels.masked_fill(~batch.has_film[:, None], torch.nan)
-        alone = losses.bce(logits[..., 2], paired)
+        paired, share_of = batch.labels.masked_fill(~batch.has_film[:, None], torch.nan), distributed.current().share_of
+        alone = losses.bce(logits[..., 2], paired, share_of((~paired.isnan()).sum()))
+        known = share_of((~batch.labels.isnan()).sum())
         for i in (0, 1):
-            alone = alone + losses.bce(logits[..., i], batch.labels)
+            alone = alone + losses.bce(logits[..., i], batch.labels, known)
         return alone, ranking_loss(weights, logits, paired)
 
 
@@ -163,8 +164,8 @@ def _layer(dim: int, dropout: float) -> nn.TransformerEncoderLayer:
 
 
 def _mean(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of the chosen of (B,) values; 0, with zero gradients, of none."""
-    return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp(min=1)
+    """Mean of the chosen of (B,) values, this process's part of it; 0, with zero gradients, of none."""
+    return torch.where(chosen, values, 0.0).sum() / distributed.current().share_of(chosen.sum())
 
 
 def logit_of_mean(a: Tensor, b: Tensor) -> Tensor:
@@ -206,5 +207,5 @@ def ranking_loss(weights: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     for i, j in ((2, 0), (1, 0), (1, 2)):
         gap = weights[..., j] - weights[..., i]
         wrong = torch.where(error[..., i] < error[..., j], gap, -gap).clamp(min=0) * known
-        total = total + wrong.sum() / (wrong > 0).sum().clamp(min=1)
+        total = total + wrong.sum() / distributed.current().share_of((wrong > 0).sum())
     return total / 3

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusionctl import losses, metrics
+from fusionctl import distributed, losses, metrics
 from fusionctl.data.batch import Batch
 from fusionctl.fusion.films import features_of
 from fusionctl.fusion.heads import check_outputs, rest
@@ -66,8 +66,9 @@ class Late(nn.Module):
         """Logits (B, K): of the series in training mode, else of the mixture."""
         parts = self.parts(batch)
         if self.training:
-            labels, present = batch.labels, batch.has_film
-            return Output(parts["ehr"], aux_loss=losses.bce(parts["cxr"][present].float(), labels[present]))
+            paired, film = batch.labels[batch.has_film], parts["cxr"][batch.has_film].float()
+            known = distributed.current().share_of((~paired.isnan()).sum())
+            return Output(parts["ehr"], aux_loss=losses.bce(film, paired, known))
         ehr, present = parts["ehr"].float(), batch.has_film[:, None]
         cxr = torch.where(present, parts["cxr"].float(), ehr)
         return Output(torch.where(present, mixture(ehr, cxr, self.weight), ehr))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fusionctl import losses
+from fusionctl import distributed, losses
 from fusionctl.data.batch import Batch
 from fusionctl.fusion.films import by_stay
 from fusionctl.fusion.heads import check_outputs, rest
@@ -88,9 +88,10 @@ class Mmtm(nn.Module):
 
     def _branches(self, series: Tensor, film: Tensor, labels: Tensor, stays: Tensor) -> Tensor:
         """Loss of both branches alone; a stay's counts as much as its joint prediction's in the loss of the batch."""
-        paired, known = labels[stays], ~labels.isnan()
-        share = known[stays].sum() / known.sum().clamp(min=1)
-        return share * (losses.bce(self.ehr.head(series), paired) + losses.bce(self.film_head(film), paired))
+        paired, known, share_of = labels[stays], ~labels.isnan(), distributed.current().share_of
+        n = share_of(known[stays].sum())
+        both = losses.bce(self.ehr.head(series), paired, n) + losses.bce(self.film_head(film), paired, n)
+        return n / share_of(known.sum()) * both
 
 
 class Transfer(nn.Module):

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fusionctl import distributed
+
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     """Normalised temperature-scaled cross-entropy (Chen, Kornblith, Norouzi and Hinton, ICML 2020, equation 1).
@@ -38,3 +40,20 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
         itself = torch.eye(2 * n, dtype=torch.bool, device=a.device)
         partner = torch.arange(2 * n, device=a.device).roll(n)
         return functional.cross_entropy(similarity.masked_fill(itself, -torch.inf), partner)
+
+
+def nt_xent_of_all(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """`nt_xent` of the embeddings of all processes: each is told apart from the others' too.
+
+    Args:
+        a: (n, D) this process's; n may be 0.
+        b: (n, D) the other embedding of the same things.
+        temperature: see `nt_xent`.
+
+    Returns:
+        Scalar, the same in all processes. Its gradient is that of this process's embeddings, times the number of
+        processes: the mean over the processes is then the whole's.
+    """
+    group = distributed.current()
+    loss = nt_xent(group.gathered(a), group.gathered(b), temperature)
+    return loss if group.size == 1 else loss.detach() + group.size * (loss - loss.detach())
