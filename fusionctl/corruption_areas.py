@@ -1,5 +1,7 @@
 """What a sweep says in numbers: relative performance by level, the area under it, and tests between models.
 
+Performance is what a score has above that of guessing: of an AUROC of 0.7 at most 0.2 can be lost.
+
 Letters: L levels, R resamples, F metrics.
 """
 
@@ -13,41 +15,62 @@ import numpy as np
 import numpy.typing as npt
 
 from fusionctl.comparisons import holm
-from fusionctl.intervals import limits, two_sided_p
+from fusionctl.intervals import interval, method_of, two_sided_p
+from fusionctl.metrics import METRICS
 
 Floats = npt.NDArray[np.float64]
+METHODS = tuple(method_of("auto", metric) for metric in METRICS)  # of the scores' intervals; shares have percentiles
 # What an area's record and a difference's say of where it is from.
 _WHERE = ("trained", "corruption", "kind", "modality", "subset", "metric")
 
 
-def relative(scores: Floats) -> Floats:
-    """Scores (..., L, F) as shares of those at the first level, the clean input; NaN where that is 0 or undefined."""
-    shares, clean = np.full(scores.shape, np.nan), scores[..., :1, :]
-    np.divide(scores, clean, out=shares, where=clean > 0)
+def above_chance(scores: Floats, draws: Floats, chance: Floats, drawn_chance: Floats) -> tuple[Floats, Floats]:
+    """What scores have above those of guessing; nothing where that is not clearly above 0 on the clean input.
+
+    Args:
+        scores: (L, F) by level; the first is the clean input.
+        draws: (R, L, F) on resamples.
+        chance: (F,) scores of guessing: 0.5 in AUROC, the prevalence in AUPRC; NaN where they are not known.
+        drawn_chance: (R, F) on the same resamples.
+
+    Returns:
+        (L, F) and (R, L, F); NaN where the 95 % interval of what the clean score has above chance does not lie above 0,
+        as a share of next to nothing means nothing.
+    """
+    above, drawn = scores - chance, draws - drawn_chance[:, None]
+    clear = [interval(above[0, f], drawn[:, 0, f], method)["low"] > 0 for f, method in enumerate(METHODS)]
+    return np.where(clear, above, np.nan), np.where(clear, drawn, np.nan)
+
+
+def relative(above: Floats) -> Floats:
+    """Scores above chance (..., L, F) as shares of those at the first level: 1 nothing is lost, 0 guessing.
+
+    NaN where that level, the clean input, has nothing above chance.
+    """
+    shares, clean = np.full(above.shape, np.nan), above[..., :1, :]
+    np.divide(above, clean, out=shares, where=clean > 0)
     return shares
 
 
-def area(levels: Sequence[float], scores: Floats) -> Floats:
+def area(levels: Sequence[float], above: Floats) -> Floats:
     """Area under relative performance over the levels, divided by their range: 1 = nothing is lost.
 
     Args:
         levels: ascending from 0.
-        scores: (..., L, F).
+        above: (..., L, F), scores above chance.
 
     Returns:
         (..., F), by the trapezoidal rule; NaN with fewer than two levels, or where a level has no score.
     """
     if len(levels) < 2:
-        return np.full((*scores.shape[:-2], scores.shape[-1]), np.nan)
+        return np.full((*above.shape[:-2], above.shape[-1]), np.nan)
     span = levels[-1] - levels[0]
-    return np.asarray(np.trapezoid(relative(scores), np.asarray(levels), axis=-2) / span)
+    return np.asarray(np.trapezoid(relative(above), np.asarray(levels), axis=-2) / span)
 
 
-def interval(value: float, draws: Floats, prefix: str = "") -> dict[str, float]:
-    """`{value, low, high}`, or with a prefix `{prefix, prefix_low, prefix_high}`."""
-    low, high = limits(value, draws)
-    names = (prefix, f"{prefix}_low", f"{prefix}_high") if prefix else ("value", "low", "high")
-    return dict(zip(names, (float(value), low, high), strict=True))
+def named(entry: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """`{value, low, high}` as `{prefix, prefix_low, prefix_high}`."""
+    return {prefix: entry["value"], f"{prefix}_low": entry["low"], f"{prefix}_high": entry["high"]}
 
 
 def areas(found: Mapping[tuple[Any, ...], tuple[float, Floats]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -82,5 +105,5 @@ def _where(rest: Sequence[Any]) -> dict[str, Any]:
 
 
 def _difference(one: tuple[float, Floats], other: tuple[float, Floats]) -> dict[str, float]:
-    draws = one[1] - other[1]
-    return {**interval(one[0] - other[0], draws), "p": two_sided_p(draws)}
+    value, draws = one[0] - other[0], one[1] - other[1]
+    return {**interval(value, draws), "p": two_sided_p(value, draws)}

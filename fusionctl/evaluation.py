@@ -41,7 +41,7 @@ def model_entry(part: Predictions, boot: Bootstrap, models: Models, name: str, *
         boot: of the subset, its models those of `models.names`.
         models: which rows of the predictions are which model.
         name: the model; the metrics of a seed group are means over the seeds, its curves are its ensemble's.
-        method: of the intervals, `percentile` or `bca`.
+        method: of the intervals; see `intervals.interval`.
     """
     m, scores = models.index(name), part.probabilities[models.shown[models.index(name)]]
     missing = int(np.isnan(scores).any(axis=1).sum())

@@ -66,8 +66,9 @@ class Contrasts:
     def comparisons(self, chosen: Sequence[str]) -> list[Entry]:
         """All pairs of the chosen models, or, without any, each model against the first; complete models only.
 
-        The p of a mean over labels is corrected over these comparisons, metric by metric; that of a label over the
-        labels. `delong` is of single models: it has no meaning for a mean over seeds.
+        The families of Holm's correction, metric by metric: of a mean over labels these comparisons, those of an
+        ensemble with its own seeds (`own_ensemble`) apart; of a label the labels of its pair, not the other pairs.
+        `delong` is of single models: it has no meaning for a mean over seeds.
         """
         listed = [m for m in map(self._models.index, chosen) if m in self.complete] if chosen else self.complete
         # The earlier model is the reference, so it is the one that is subtracted.
@@ -78,8 +79,10 @@ class Contrasts:
             done = self.of(a, b)
             labels = {n: {**e, "delong": self._delong(a, b, k)} for k, (n, e) in enumerate(done["labels"].items())}
             means = {metric: dict(entry) for metric, entry in done["metrics"].items()}
-            found.append({"a": names[a], "b": names[b], "metrics": means, "labels": labels})
-        correct([entry["metrics"] for entry in found])
+            own = self._models.of_its_own(a, b)
+            found.append({"a": names[a], "b": names[b], "own_ensemble": own, "metrics": means, "labels": labels})
+        for own in (False, True):
+            correct([entry["metrics"] for entry in found if entry["own_ensemble"] == own])
         return found
 
     def _delong(self, a: int, b: int, k: int) -> Entry | None:

@@ -67,6 +67,10 @@ class Models:
         """Position of a model."""
         return self.names.index(name)
 
+    def of_its_own(self, a: int, b: int) -> bool:
+        """Whether one of two positions is the ensemble of the seeds of the other."""
+        return any({self.names[a], self.names[b]} == {name, name + ENSEMBLE} for name in self.groups)
+
 
 def models_of(artifact_names: Sequence[str]) -> Models:
     """Group artifacts by name: those of one name differ in nothing but the seed.

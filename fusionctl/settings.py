@@ -46,6 +46,7 @@ NoiseKind = Literal["additive", "zero-mean", "replace"]
 Modality = Literal["both", "ehr", "cxr"]
 Corruption = Literal["noise", "film-missing", "film-stale", "variables", "gap", "blur", "jpeg", "contrast", "units"]
 Preset = Literal["paper", "small", "demo"]
+_LARGEST_INT = 2**63 - 1  # that numpy and torch hold
 SENSITIVITIES: tuple[str, ...] = get_args(Sensitivity)[1:]  # from the least to the most sensitive
 
 
@@ -206,9 +207,10 @@ class EvaluateSettings:
         "bootstrap resamples of patients (paper: 1000); no p is below 2 / (resamples + 1), times Holm's factor",
         low=1,
     )
-    interval: Literal["percentile", "bca"] = option(
-        "percentile",
-        "95 % intervals: percentiles (as in the paper), or bias-corrected and accelerated, which take longer",
+    interval: Literal["auto", "percentile", "shifted", "basic", "bca"] = option(
+        "auto",
+        "95 % intervals: percentiles (as in the paper), shifted for their bias, mirrored (basic), or bias-corrected "
+        "and accelerated; auto: shifted for AUPRC, percentiles for the rest and for differences",
     )
     compare: str = option(
         "",
@@ -290,6 +292,8 @@ def check(settings: Any) -> None:
         if choices and value not in choices:
             raise UsageError(f"{flag} must be one of {', '.join(map(str, choices))}; got {value!r}")
         low, high = field.metadata["low"], field.metadata["high"]
+        if isinstance(value, int) and value > _LARGEST_INT:
+            raise UsageError(f"{flag} must be at most {_LARGEST_INT}; got {value}", hint="give a smaller number")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             too_low, too_high = low is not None and not value >= low, high is not None and not value <= high
             if too_low or too_high or not math.isfinite(value):

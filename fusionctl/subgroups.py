@@ -1,6 +1,6 @@
 """Models by groups of patients: who they are, where they lay, how their stay was coded, whether there is a film.
 
-A group's interval, and that of the gap between two groups, comes from the very resamples of all patients: in each of
+A group's interval, and the test of the gap between groups, comes from the very resamples of all patients: in each of
 them a group is what was drawn of it, so a patient with stays in two groups counts in both.
 """
 
@@ -14,12 +14,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusionctl import metrics
+from fusionctl.comparisons import holm
 from fusionctl.data.phenotypes import ERAS, era_of
 from fusionctl.disclosure import SMALLEST_COUNT, small
 from fusionctl.evaluation_models import Floats, Models, Predictions
-from fusionctl.intervals import Method, limits
+from fusionctl.intervals import Method
 
 METRICS = ("auroc", "auprc")
+TESTED = "auroc"  # AUPRC differs wherever the outcome's frequency does
 # First age of each band, in years at admission; MIMIC-IV gives ages above 89 as 91, so nothing older is told apart.
 AGE_BANDS = {18: "18-44", 45: "45-64", 65: "65-79", 80: "80+"}
 # MIMIC-IV admissions.race (ethnicity in v1.0) has some thirty values; their first words say to which of the groups of
@@ -90,9 +92,9 @@ def evaluate(
 
     Returns:
         `{by, group, n, patients, positives, hidden, models, note}` by group, and `{by, model, metric, largest,
-        smallest, gap: {value, low, high}}`. A group of fewer than 10 patients has no count and no metric. A gap's
-        interval is by percentiles; its two groups are chosen by the data, so a gap is larger than 0 by chance alone,
-        and one of AUPRC follows the outcome's frequency in the groups besides.
+        smallest, gap: {value, p, p_holm}}`. A group of fewer than 10 patients has no count and no metric. A gap has no
+        interval: its two groups are chosen by the data, so it is above 0 by chance alone. That of AUROC has the p of
+        `gap_p`, corrected over the groupings of a model; that of AUPRC has none.
     """
     shown = {name: models.shown[models.index(name)] for name in models.own}
     pairs = [(by, str(group)) for by, of_stay in groups.items() for group in np.unique(of_stay)]
@@ -115,6 +117,10 @@ def evaluate(
     for by in groups:
         of_by = {group: boot for (other, group), boot in boots.items() if other == by}
         gaps += [gap for m, name in enumerate(shown) for gap in _gaps(by, name, m, of_by)]
+    for name in shown:
+        family = [gap["gap"] for gap in gaps if gap["model"] == name and gap["metric"] == TESTED]
+        for entry, p in zip(family, holm([entry["p"] for entry in family]), strict=True):
+            entry["p_holm"] = p
     return found, gaps
 
 
@@ -164,13 +170,29 @@ def _gaps(by: str, name: str, m: int, boots: Mapping[str, metrics.Bootstrap]) ->
         values = {g: _column(boot, m, metric) for g, boot in boots.items()}
         ranked = sorted((g for g in values if not np.isnan(values[g][0])), key=lambda g: -values[g][0])
         if len(ranked) > 1:
-            largest, smallest = ranked[0], ranked[-1]
-            value, *draws = values[largest] - values[smallest]
-            low, high = limits(value, np.array(draws))
-            gap = {"value": float(value), "low": low, "high": high}
+            columns = np.stack([values[g] for g in ranked])
+            gap = {"value": float(columns[0, 0] - columns[-1, 0])}
+            if metric == TESTED:
+                gap["p"] = gap_p(columns[:, 0], columns[:, 1:])
             where = {"by": by, "model": name, "metric": metric}
-            gaps.append({**where, "largest": largest, "smallest": smallest, "gap": gap})
+            gaps.append({**where, "largest": ranked[0], "smallest": ranked[-1], "gap": gap})
     return gaps
+
+
+def gap_p(values: Floats, draws: Floats) -> float:
+    """p of "all groups have the same value", against which the best and the worst may be chosen after the fact.
+
+    Each resample's deviations from the groups' values are what chance does to groups that are alike; p is the share of
+    resamples, counted with one more, whose own gap between the largest and the smallest deviation is as large as the
+    gap of the data.
+
+    Args:
+        values: (G,) of the groups.
+        draws: (G, R) on resamples; one in which a group has no value is left out.
+    """
+    known = draws[:, ~np.isnan(draws).any(axis=0)]
+    by_chance = np.ptp(known - values[:, None], axis=0)
+    return float((1 + np.count_nonzero(by_chance >= np.ptp(values))) / (1 + len(by_chance)))
 
 
 def _column(boot: metrics.Bootstrap, m: int, metric: str) -> Floats:

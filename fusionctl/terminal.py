@@ -10,22 +10,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fusionctl.metrics import METRICS, TUNED
-from fusionctl.report.names import DASH, number, with_interval
+from fusionctl.report.names import DASH, INTERVAL_NAMES, number, with_interval
 from fusionctl.report.tables import enough, result_rows
 
 Table = dict[str, Any]
 SHOWN = {"auroc": "AUROC", "auprc": "AUPRC"}
+ROOM = 13  # letters of a model's name beside two differences with their intervals
 
 
 def tables(metrics: Mapping[str, Any]) -> list[Table]:
-    """All tables of metrics.json (schema 2); those without a row are left out."""
+    """All tables of metrics.json (schema 3); those without a row are left out."""
     found = (results(metrics), f1_scores(metrics), comparisons(metrics), calibration(metrics), gaps(metrics))
     return [table for table in found if table["rows"]]
 
 
 def results(metrics: Mapping[str, Any]) -> Table:
     """AUROC and AUPRC by stays and model."""
-    said = "BCa" if metrics["interval"] == "bca" else "percentile"
+    methods = metrics["intervals"]["values"]
+    said = " and ".join(dict.fromkeys(INTERVAL_NAMES[methods[m]] for m in SHOWN))
     title = f"{metrics['task']}: test stays, 95 % {said} intervals, {metrics['resamples']:,} resamples of patients"
     rows = [
         [
@@ -51,7 +53,7 @@ def f1_scores(metrics: Mapping[str, Any]) -> Table:
 
 
 def comparisons(metrics: Mapping[str, Any]) -> Table:
-    """Paired differences of the means over labels; with several references of AUROC alone, for want of columns."""
+    """Paired differences of the means over labels; of AUROC alone where names leave no room for both."""
     pairs = [
         (name, pair)
         for name, subset in metrics["subsets"].items()
@@ -59,7 +61,8 @@ def comparisons(metrics: Mapping[str, Any]) -> Table:
     ]
     references = sorted({pair["b"] for _, pair in pairs})
     several = len(references) > 1
-    shown = ["auroc"] if several else list(SHOWN)
+    longest = max((len(pair["a"]) for _, pair in pairs), default=0)
+    shown = ["auroc"] if several or longest > ROOM else list(SHOWN)
     rows = [
         [name, pair["a"], *([pair["b"]] * several), *(cell for m in shown for cell in _difference(pair["metrics"][m]))]
         for name, pair in pairs
@@ -73,7 +76,7 @@ def _difference(entry: Mapping[str, float | None]) -> tuple[str, str]:
     if entry["value"] is None:
         return DASH, DASH
     value, low, high = (number(entry[key], signed=True) for key in ("value", "low", "high"))
-    return f"{value} ({low} {high})", number(entry["p_holm"])
+    return f"{value}{'' if low == high else f' ({low} to {high})'}", number(entry["p_holm"])
 
 
 def calibration(metrics: Mapping[str, Any]) -> Table:
@@ -104,9 +107,11 @@ def gaps(metrics: Mapping[str, Any]) -> Table:
     for gap in metrics["gaps"]:
         if gap["model"] == first:
             ends = [_end(metrics["subgroups"], gap, end) for end in ("largest", "smallest")]
-            rows.append([gap["by"].replace("_", " "), SHOWN[gap["metric"]], *ends, with_interval(gap["gap"])])
-    header = ["by", "metric", "largest", "smallest", "gap"]
-    return {"title": f"Subgroups of all test stays, {first}", "header": header, "rows": rows}
+            value, p = number(gap["gap"]["value"]), number(gap["gap"].get("p_holm"))
+            rows.append([gap["by"].replace("_", " "), SHOWN[gap["metric"]], *ends, value, p])
+    header = ["by", "metric", "largest", "smallest", "gap", "p"]
+    title = f"Subgroups of all test stays, {first}; p: so large a gap by chance, after Holm's correction"
+    return {"title": title, "header": header, "rows": rows}
 
 
 def _end(groups: Sequence[Mapping[str, Any]], gap: Mapping[str, Any], end: str) -> str:

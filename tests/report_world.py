@@ -116,6 +116,7 @@ def robustness(models=("attention", "ehr", "cxr"), panels=(("noise", "both"), ("
                 if (model, subset) == ("cxr", "all"):
                     continue
                 for k, metric in enumerate(METRICS):
+                    share = metric in ("auroc", "auprc")
                     for level in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
                         value = 0.86 - 0.13 * k - 0.06 * m - (0.2 + 0.1 * m) * level
                         ends = {"value": value, "low": value - 0.025, "high": value + 0.02}
@@ -128,11 +129,11 @@ def robustness(models=("attention", "ehr", "cxr"), panels=(("noise", "both"), ("
                                 "subset": subset,
                                 "metric": metric,
                                 **ends,
-                                "relative": 1.0,
-                                "relative_low": 1.0,
-                                "relative_high": 1.0,
+                                **dict.fromkeys(("relative", "relative_low", "relative_high"), 1.0 if share else None),
                             }
                         )
+                    if not share:
+                        continue
                     at = {**where, "kind": kind, "subset": subset, "metric": metric}
                     areas.append(
                         {"model": model, **at, "value": 0.9 - 0.1 * m, "low": 0.85 - 0.1 * m, "high": 0.95 - 0.1 * m}
@@ -140,7 +141,8 @@ def robustness(models=("attention", "ehr", "cxr"), panels=(("noise", "both"), ("
                     if m:
                         ends = {"value": 0.1 * m, "low": 0.02, "high": 0.2, "p": 0.04, "p_holm": 0.08}
                         differences.append({"a": models[0], "b": model, **at, **ends})
-    return {"task": "mortality", "curve": rows, "area": areas, "area_differences": differences}
+    chance = {subset: {"auroc": 0.5, "auprc": 0.2} for subset in ("all", "paired")}
+    return {"task": "mortality", "chance": chance, "curve": rows, "area": areas, "area_differences": differences}
 
 
 def attrition(n):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fusionctl.comparisons import delong, holm
+from fusionctl.comparisons import delong, holm, resamples_for
 from fusionctl.metrics import auroc, bootstrap
 
 
@@ -74,3 +74,9 @@ def test_delong_of_degenerate_rows(recwarn):
     for truth, scores in (([0, 0, 0], [1, 2, 3]), ([1, 0, 0], [1, 2, 3]), ([], []), ([0, 0, 1, 1], [1, 2, 3, np.nan])):
         assert all(math.isnan(value) for value in delong(truth, scores, scores).values())
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("family", [1, 7, 25, 375])
+def test_so_many_resamples_suffice_for_a_family(family):
+    enough = resamples_for(family)
+    assert family * 2 / (enough + 1) < 0.05 <= family * 2 / enough

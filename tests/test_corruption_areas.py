@@ -1,17 +1,31 @@
 import numpy as np
 import pytest
 
-from fusionctl.corruption_areas import area, areas, interval, relative
+from fusionctl.corruption_areas import above_chance, area, areas, named, relative
 
-SCORES = np.array([[0.8, 0.5], [0.6, 0.5], [0.4, 0.25]])
+SCORES = np.array([[0.8, 0.5], [0.6, 0.5], [0.4, 0.25]])  # above chance
 
 
 def test_relative_performance():
     np.testing.assert_allclose(relative(SCORES), [[1, 1], [0.75, 1], [0.5, 0.5]])
     both = np.stack([SCORES, 2 * SCORES])
     np.testing.assert_allclose(relative(both)[1], relative(SCORES))
-    undefined = relative(np.array([[0.0, np.nan], [0.5, 0.5]]))
+    undefined = relative(np.array([[0.0, np.nan, -0.1], [0.5, 0.5, 0.5]]))
     assert np.isnan(undefined).all()
+
+
+def test_a_share_is_of_what_is_above_guessing():
+    """AUROC from 0.7 to 0.5 keeps nothing, and no share is told of a model that guesses to begin with."""
+    noise = np.random.default_rng(0).normal(0, 0.02, (500, 1, 1))
+    nan = np.nan
+    scores = np.array([[0.7, 0.4, nan, nan], [0.6, 0.3, nan, nan], [0.5, 0.2, nan, nan]])
+    chance, drawn_chance = np.array([0.5, 0.2, nan, nan]), np.tile([0.5, 0.2, nan, nan], (500, 1))
+    above, drawn = above_chance(scores, scores + noise, chance, drawn_chance)
+    np.testing.assert_allclose(relative(above)[:, :2], [[1, 1], [0.5, 0.5], [0, 0]], atol=1e-9)
+    assert np.isnan(above[:, 2:]).all() and drawn.shape == (500, 3, 4)
+    near = np.array([[0.53, 0.4, nan, nan]] * 3)  # 0.49 to 0.57
+    above, drawn = above_chance(near, near + noise, chance, drawn_chance)
+    assert np.isnan(above[:, 0]).all() and np.isnan(drawn[:, :, 0]).all() and not np.isnan(above[:, 1]).any()
 
 
 def test_the_area_is_the_mean_height_of_the_curve():
@@ -25,9 +39,8 @@ def test_the_area_is_the_mean_height_of_the_curve():
 
 
 def test_intervals_by_name():
-    draws = np.linspace(0, 1, 1001)
-    assert interval(0.5, draws) == pytest.approx({"value": 0.5, "low": 0.025, "high": 0.975})
-    assert list(interval(0.5, draws, "relative")) == ["relative", "relative_low", "relative_high"]
+    entry = {"value": 0.5, "low": 0.1, "high": 0.9}
+    assert named(entry, "relative") == {"relative": 0.5, "relative_low": 0.1, "relative_high": 0.9}
 
 
 def found(models, subset="all", corruption="noise", metric="auroc", seed=0):

@@ -70,6 +70,16 @@ def test_seeds_have_no_delong():
     assert pair["labels"]["a"]["delong"]["se"] > 0
 
 
+def test_an_ensemble_against_its_own_seeds_is_no_test_of_the_others_family():
+    found = contrasts(("ehr", "ehr", "cxr", "late")).comparisons(())
+    own = [(c["a"], c["b"]) for c in found if c["own_ensemble"]]
+    assert own == [("ehr ensemble", "ehr")]
+    for entry in (c["metrics"]["auroc"] for c in found if c["own_ensemble"]):
+        assert entry["p_holm"] == entry["p"]
+    others = sorted((c["metrics"]["auroc"] for c in found if not c["own_ensemble"]), key=lambda e: e["p"])
+    assert len(others) == 2 and others[0]["p_holm"] == pytest.approx(min(1, 2 * others[0]["p"]))
+
+
 def test_correction_is_by_metric():
     family = [{"auroc": {"p": 0.01}, "auprc": {"p": 0.5}}, {"auroc": {"p": 0.04}, "auprc": {"p": 0.02}}]
     correct(family)

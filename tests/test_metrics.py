@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from fusionctl.intervals import limits
+from fusionctl.intervals import interval
 from fusionctl.metrics import METRICS, TUNED, auprc, auroc, bootstrap, choose_threshold, f1, macro_f1, scores_of
 
 
@@ -269,6 +269,6 @@ def test_bca_of_the_mean_over_labels_uses_the_jackknife_of_the_mean():
     jackknife = [
         np.mean([auprc(np.delete(labels[:, k], i), np.delete(scores[:, k], i)) for k in range(2)]) for i in range(80)
     ]
-    want = limits(result.values[0, -1, 1], result.draws[:, 0, -1, 1], np.array(jackknife))
-    assert (got["low"], got["high"]) == pytest.approx(want, abs=1e-9)
+    want = interval(result.values[0, -1, 1], result.draws[:, 0, -1, 1], "bca", np.array(jackknife))
+    assert got == pytest.approx(want, abs=1e-9)
     assert got["value"] == result.interval(0)["auprc"]["value"] and got["low"] != result.interval(0)["auprc"]["low"]

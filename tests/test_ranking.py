@@ -100,6 +100,7 @@ def test_more_rows_than_32_bits_can_sum_take_the_other_path(monkeypatch):
         {"columns": [0, 1]},
         {"patients": 4},
         {"patients": -1},
+        {"patients": 3 + 2**58},  # 64 times that is 3 * 64 in 64 bits
         {"start": [2], "end": [4]},
         {"start": [1], "end": [1]},
         {"start": [0, 0], "end": [1, 2]},

@@ -88,7 +88,33 @@ def test_a_group_is_judged_on_its_own_stays_and_the_gap_is_paired():
     gap = gaps[0]
     assert gap["by"] == "sex" and gap["model"] == "ehr" and gap["largest"] == max(value, key=value.get)
     assert gap["gap"]["value"] == pytest.approx(value[gap["largest"]] - value[gap["smallest"]])
-    assert gap["gap"]["low"] < gap["gap"]["value"] < gap["gap"]["high"]
+    assert set(gap["gap"]) == {"value", "p", "p_holm"} and set(gaps[1]["gap"]) == {"value"}
+    assert gap["gap"]["p"] == gap["gap"]["p_holm"] > 1 / 61
+
+
+def test_groups_that_are_alike_have_no_gap_and_one_that_is_worse_has():
+    """Six groupings at random of the same stays: the best less the worst group is far above 0 in some of them."""
+    clear = 0
+    for seed in range(12):
+        rng, test = np.random.default_rng(seed), predictions(n=300, seed=seed)
+        of_stay = {f"by{g}": rng.integers(0, g, 300).astype(str) for g in (2, 3, 4, 5)}
+        gaps = subgroups.evaluate(test, MODELS, of_stay, resamples=99, seed=seed)[1]
+        tested = [gap["gap"] for gap in gaps if gap["metric"] == "auroc"]
+        assert len(tested) == 4 and all(p["p"] <= p["p_holm"] for p in tested)
+        clear += min(gap["p_holm"] for gap in tested) < 0.05
+    assert clear <= 2
+    worse = np.arange(300) % 3 == 0
+    test.probabilities[0, worse] = 1 - test.probabilities[0, worse]
+    found = evaluate(test, np.where(worse, "F", "M"), resamples=99)[1]
+    assert found[0]["gap"]["p"] == 0.01
+
+
+def test_the_p_of_a_gap_counts_gaps_between_any_two_groups():
+    draws = np.array([[0.5, 0.6, 0.7, np.nan], [0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.4, 0.5]])
+    assert subgroups.gap_p(np.full(3, 0.5), draws) == 1
+    for value, p in ((0.55, 3 / 4), (0.75, 2 / 4), (0.85, 1 / 4)):  # by chance gaps of 0, 0.1 and 0.3
+        values = np.array([value, 0.5, 0.5])
+        assert subgroups.gap_p(values, draws + values[:, None] - 0.5) == pytest.approx(p)
 
 
 def test_a_group_of_few_patients_is_hidden():

@@ -35,13 +35,15 @@ def evaluation(models=("attention", "ehr"), *, labels=("mortality",), n=200, mis
     }
     group = {"by": "care_unit", "models": {m: {"auroc": number(), "auprc": number(0.4)} for m in models}}
     units = ("Cardiac Vascular Intensive Care Unit (CVICU)", "Neuro Stepdown")
-    gap = {"by": "care_unit", "largest": units[0], "smallest": units[1], "gap": number(0.1)}
+    gap = {"by": "care_unit", "largest": units[0], "smallest": units[1]}
+    found = {"auroc": {"value": 0.1, "p": 0.01, "p_holm": 0.06}, "auprc": {"value": 0.1}}
     return {
         **{"task": "mortality", "models": list(models), "labels": list(labels), "resamples": 1000},
-        **{"interval": "percentile", "threshold": 0.5, "subsets": {"all": subset, "paired": copy.deepcopy(subset)}},
+        "intervals": {"values": dict.fromkeys(scores(), "percentile") | {"auprc": "shifted"}},
+        **{"threshold": 0.5, "subsets": {"all": subset, "paired": copy.deepcopy(subset)}},
         "calibration": {m: {k: {**calibration, "brier": number(0.11)} for k in labels} for m in models},
         "subgroups": [{**group, "group": unit} for unit in units],
-        "gaps": [{**gap, "model": m, "metric": metric} for m in models for metric in ("auroc", "auprc")],
+        "gaps": [{**gap, "model": m, "metric": metric, "gap": found[metric]} for m in models for metric in found],
     }
 
 
@@ -61,7 +63,10 @@ def test_all_tables_fit_a_terminal():
 
 def test_results_and_f1():
     results, f1, *_ = terminal.tables(evaluation(("ehr", "cxr"), missing=("cxr",)))
-    assert results["title"] == "mortality: test stays, 95 % percentile intervals, 1,000 resamples of patients"
+    assert (
+        results["title"]
+        == "mortality: test stays, 95 % percentile and shifted percentile intervals, 1,000 resamples of patients"
+    )
     assert results["rows"][0] == ["all", "ehr", "200", "20.0\N{NO-BREAK SPACE}%", *["0.812 (0.762–0.862)"] * 2]
     assert results["rows"][1][4:] == ["–", "–"]
     assert f1["rows"] == [[name, "ehr", *["0.812"] * 4] for name in ("all", "paired")]
@@ -72,11 +77,11 @@ def test_differences_name_the_reference_once_or_in_a_column():
     table = terminal.comparisons(metrics)
     assert table["title"] == "Difference to attention on the same resamples; p after Holm's correction"
     assert table["header"] == ["stays", "model", "AUROC", "p", "AUPRC", "p"]
-    assert table["rows"][0] == ["all", "ehr", *["−0.012 (−0.062 +0.038)", "0.060"] * 2]
+    assert table["rows"][0] == ["all", "ehr", *["−0.012 (−0.062 to +0.038)", "0.060"] * 2]
     metrics["subsets"]["all"]["comparisons"].append({"a": "x", "b": "ehr", "metrics": scores(-0.012, p_holm=None)})
     table = terminal.comparisons(metrics)
     assert table["header"] == ["stays", "model", "minus", "AUROC", "p"]
-    assert table["rows"][1] == ["all", "x", "ehr", "−0.012 (−0.062 +0.038)", "–"]
+    assert table["rows"][1] == ["all", "x", "ehr", "−0.012 (−0.062 to +0.038)", "–"]
 
 
 def test_calibration_of_several_labels_is_the_median_of_those_that_have_one():
@@ -89,10 +94,10 @@ def test_calibration_of_several_labels_is_the_median_of_those_that_have_one():
 
 def test_gaps_of_the_first_model_name_the_groups():
     table = terminal.gaps(evaluation())
-    assert table["title"].endswith("attention")
+    assert table["title"].startswith("Subgroups of all test stays, attention; p: ")
     assert table["rows"] == [
-        ["care unit", "AUROC", "CVICU 0.812", "Neuro Stepdown 0.812", "0.100 (0.050–0.150)"],
-        ["care unit", "AUPRC", "CVICU 0.400", "Neuro Stepdown 0.400", "0.100 (0.050–0.150)"],
+        ["care unit", "AUROC", "CVICU 0.812", "Neuro Stepdown 0.812", "0.100", "0.060"],
+        ["care unit", "AUPRC", "CVICU 0.400", "Neuro Stepdown 0.400", "0.100", "–"],
     ]
 
 
@@ -104,3 +109,12 @@ def test_of_few_patients_nothing_is_shown(patients):
     metrics["gaps"] = []
     (table,) = terminal.tables(metrics)
     assert {cell for row in table["rows"] for cell in row[4:]} == {"–"}
+
+
+def test_a_value_that_no_draw_varies_has_no_interval():
+    metrics = evaluation()
+    for entry in metrics["subsets"]["all"]["models"].values():
+        entry["metrics"]["auroc"] = dict.fromkeys(("value", "low", "high"), 0.0)
+    metrics["subsets"]["all"]["comparisons"][0]["metrics"]["auroc"] |= dict.fromkeys(("value", "low", "high"), 0.0)
+    assert terminal.results(metrics)["rows"][0][4] == "0.000"
+    assert terminal.comparisons(metrics)["rows"][0][2] == "+0.000"

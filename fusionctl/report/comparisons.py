@@ -13,23 +13,27 @@ from fusionctl.report.parts import Cell, Figure, Fold, Note, Part, Rows, Table
 
 # The metrics of a comparison by label; the two F1 of a single label differ by little else than their threshold.
 COMPARED = ("auroc", "auprc")
+OWN_NOTE = " An ensemble against the seeds it is made of is corrected apart."
 
 
 def comparisons(metrics: Mapping[str, Any]) -> list[Part]:
     """Paired differences on the same resamples, for the mean over labels, and by label with Holm and DeLong."""
     groups, folds = [], []
+    every: list[Mapping[str, Any]] = []
     for name, subset in metrics["subsets"].items():
         pairs = subset.get("comparisons", []) if tables.enough(subset) else []
         rows: list[list[Cell]] = [
             [_pair(pair), *(Figure.of(pair["metrics"].get(m), signed=True) for m in METRIC_NAMES)] for pair in pairs
         ]
+        every += pairs
         groups += [(SUBSET_NAMES[name], rows)] if rows else []
         folds += [_by_label(name, pairs, metrics["labels"])] if pairs else []
     if not groups:
         return []
     note = Note(
         "The first model minus the second on the same resamples of patients, with the 95 % interval of that "
-        "difference. p is two-sided; Holm: p after Holm's correction for the comparisons of that column."
+        "difference. p is two-sided; Holm: p after Holm's correction for all comparisons of that column and those "
+        f"stays.{OWN_NOTE if any(p.get('own_ensemble') for p in every) else ''}"
     )
     name = "Paired differences between models"
     return [note, Table(name=name, header=["Models", *METRIC_NAMES.values()], groups=groups, stack=True), *folds]
@@ -51,7 +55,8 @@ def _by_label(subset: str, pairs: Sequence[Mapping[str, Any]], labels: Sequence[
     said = "Differences by label, with DeLong's test" if len(labels) > 1 else "DeLong's test"
     name = f"{said}: {SUBSET_NAMES[subset].lower()}"
     note = Note(
-        "Holm: corrected over the labels. DeLong's test (1988) is a cross-check only: it takes stays for independent, "
+        "Holm: corrected over the labels of one pair and one metric, not over the pairs: with many pairs expect some "
+        "below 0.05 by chance. DeLong's test (1988) is a cross-check only: it takes stays for independent, "
         "though some are of one patient."
     )
     return Fold(name, [note, Table(name=name, header=header, groups=groups, stack=True)])

@@ -47,6 +47,7 @@ CORRUPTION_NAMES = {
     "contrast": "Film contrast lowered",
     "units": "Unit mistakes",
 }
+INTERVAL_NAMES = {"percentile": "percentile", "shifted": "shifted percentile", "basic": "basic", "bca": "BCa"}
 KIND_NAMES = {"additive": "additive", "zero-mean": "zero-mean", "replace": "replacing"}
 MODALITY_NAMES = {"both": "series and films", "ehr": "series only", "cxr": "films only"}
 TRAINED_NAMES = {"clean": "trained on clean input", "noisy": "trained on input as noisy as at the test"}
@@ -125,10 +126,11 @@ def duration(seconds: float | None) -> str:
 
 
 def with_interval(entry: Mapping[str, float | None]) -> str:
-    """`0.857 (0.842–0.871)`, or a dash."""
+    """`0.857 (0.842–0.871)`, or a dash; without the interval where no draw varied."""
     if entry["value"] is None:
         return DASH
-    return f"{number(entry['value'])} ({number(entry['low'])}–{number(entry['high'])})"
+    interval = "" if entry["low"] == entry["high"] else f" ({number(entry['low'])}–{number(entry['high'])})"
+    return f"{number(entry['value'])}{interval}"
 
 
 def group_name(group: str) -> str:

@@ -23,8 +23,10 @@ class Figure:
 
     @classmethod
     def of(cls, entry: Mapping[str, float | None] | None, *, digits: int = 3, signed: bool = False) -> Figure:
-        """From an entry of metrics.json; no number from none."""
-        found = entry or {}
+        """From an entry of metrics.json; no number from none, and no interval where no draw varied."""
+        found = dict(entry or {})
+        if found.get("low") == found.get("high"):
+            found |= {"low": None, "high": None}
         known = {key: found.get(key) for key in ("value", "low", "high", "p", "p_holm")}
         return cls(digits=digits, signed=signed, **known)
 

@@ -18,6 +18,7 @@ BINS_NOTE = (
     "On the dashed line the observed share equals the predicted probability. Bins of equal size, joined until each "
     f"holds {SMALLEST_COUNT} stays with and {SMALLEST_COUNT} without the outcome."
 )
+TOO_FEW = f"Too few outcomes for a curve: a dot rests on {SMALLEST_COUNT} stays with and {SMALLEST_COUNT} without it."
 MEASURES = {
     "brier": "Brier score",
     "ece": "ECE",
@@ -33,7 +34,8 @@ MEASURES_NOTE = (
 DECISION_NOTE = (
     "Net benefit of acting on a model from a probability on, in true positives per 100 stays, a needless action "
     "counted by the odds of that probability (from 20 % on: a quarter). Acting on nobody has 0. "
-    "A model is worth using where its line is above 0 and above that of acting on everyone."
+    "A model is worth using where its line is above 0 and above that of acting on everyone. Probabilities are taken as "
+    "the models give them, before temperature scaling."
 )
 CURVES = {"curve": "before", "curve_after": "after temperature scaling"}
 ACT_ON_ALL = "Act on everyone"
@@ -52,16 +54,17 @@ def calibration(metrics: Mapping[str, Any]) -> list[Part]:
     figures = {key: [f for label in labels if (f := _chart(metrics, label, chosen, key))] for key in CURVES}
     slots = results.colours(metrics)
     names = legend([(model_name(m), slots[m]) for m in chosen], marks=True)
+    few = [] if any(figures.values()) else [Note(TOO_FEW)]
     if not several:
-        drawn = html.charts([f for each in figures.values() for f in each], names)
-        return [Note(BINS_NOTE), drawn, Note(MEASURES_NOTE), _measures(found, models, labels[0])]
+        drawn = [Note(BINS_NOTE), html.charts([f for each in figures.values() for f in each], names)]
+        return [*(few or drawn), Note(MEASURES_NOTE), _measures(found, models, labels[0])]
     folds = [
         Fold(f"Curve of every label, {CURVES[key]}", [html.charts(each, names, small=True)])
         for key, each in figures.items()
         if each
     ]
     by_label: list[Part] = [_medians(found, models, labels), _by_label(found, models, labels)]
-    return [Note(MEASURES_NOTE), *by_label, Note(BINS_NOTE), *folds]
+    return [Note(MEASURES_NOTE), *by_label, *(few or [Note(BINS_NOTE)]), *folds]
 
 
 def _chart(metrics: Mapping[str, Any], label: str, models: Sequence[str], key: str) -> Html | None:
@@ -71,7 +74,7 @@ def _chart(metrics: Mapping[str, Any], label: str, models: Sequence[str], key: s
         x, y = [b["predicted"] for b in bins], [b["observed"] for b in bins]
         if bins:
             lines.append(Line(name=model_name(model), x=x, y=y, slot=slots[model], marks=True))
-    if not lines:
+    if max((len(line.x) for line in lines), default=0) < 2:  # a dot is no curve
         return None
     values = [0.0, *(v for line in lines for v in (*line.x, *line.y) if v is not None)]
     axes = [fitted_axis(name, values) for name in ("Predicted probability", "Observed share")]

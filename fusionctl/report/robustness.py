@@ -30,12 +30,13 @@ NOTE = (
     "time steps and pixels, otherwise the severity, from 0 (as it was) to 100 %. Band: 95 % interval."
 )
 AREA_NOTE = (
-    "Area under metric by level, relative to the metric on the uncorrupted input and averaged over the levels: 1 is no "
-    "loss. A model that starts lower can keep more of what it has, so read it beside the curves."
+    "What AUROC has above 0.5, and AUPRC above the prevalence, as a share of the same on the uncorrupted input, "
+    "averaged over the levels: 1 is no loss, 0 no better than guessing. No share where a model is not clearly better "
+    "than guessing to begin with. One that starts lower can keep more of what it has, so read it beside the curves."
 )
 DIFFERENCE_NOTE = (
     "The first model's area minus the second's, on the same resamples of patients. Above 0: the first keeps more of "
-    "its performance. Holm: p corrected over the comparisons."
+    "its performance. Holm: p corrected over all comparisons of that column, of all kinds of corruption."
 )
 # What tells one panel of curves from another.
 PANEL = ("trained", "corruption", "kind", "modality")

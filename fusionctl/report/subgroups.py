@@ -25,8 +25,9 @@ NOTE = (
     f"{SMALLEST_COUNT} patients has no number."
 )
 GAP_NOTE = (
-    "The best group less the worst, on the same resamples. Which groups are the best and the worst was found in the "
-    "same data, so a gap is above 0 by chance alone: read it with its interval, and against the number of groups."
+    "The best group less the worst. Which groups these are was found in the same data, so a gap is above 0 by chance "
+    "alone. p: how often groups that are alike would have as large a gap between any two of them; Holm: corrected over "
+    "the groupings of a model. AUPRC has no p: it differs wherever the outcome's frequency does."
 )
 
 

@@ -12,6 +12,7 @@ from fusionctl.report.names import with_interval as with_interval
 
 # Their number is not given: it tells how many outcomes there are.
 ONE_CLASS = "resamples that drew one class only are left out"
+ONE_CLASS_OF_SEVERAL = "in a resample the mean leaves out the labels of which one class only was drawn"
 Table = dict[str, Any]
 
 
@@ -36,7 +37,7 @@ def subset_counts(metrics: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             "patients": DASH if part and (few_patients or not exact(stays[name])) else shown(subset["patients"]),
             "outcomes": of_labels[0][0] if len(of_labels) == 1 else "",
             "prevalence": DASH if hide or not shares else percent(sum(shares) / len(shares)),
-            "note": ONE_CLASS if _undefined(subset) else "",
+            "note": (ONE_CLASS if len(of_labels) == 1 else ONE_CLASS_OF_SEVERAL) if _undefined(subset) else "",
         }
     return counts
 

@@ -7,6 +7,9 @@
         predictions.parquet: stay_id, has_film, label:<name>, prob:<model>:<name> of the test stays
         tables.json: for the terminal
 
+Families of Holm's correction, metric by metric: the comparisons of a subset, those of an ensemble with its own seeds
+apart; the labels of one comparison (not times the other comparisons); a model's groupings into subgroups.
+
 A model that has no prediction for some stays of a subset gets no metric there: the film-only model is judged on the
 stays with a film, and not on a subset of the others' stays.
 Thresholds and temperatures are chosen on the validation stays.
@@ -14,6 +17,7 @@ Thresholds and temperatures are chosen on the validation stays.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,15 +26,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fusionctl import evaluation, metrics, subgroups, taskwise, terminal
+from fusionctl import evaluation, metrics, parquet, subgroups, taskwise, terminal
+from fusionctl.comparisons import resamples_for
 from fusionctl.curves import GRID
 from fusionctl.errors import InputError
 from fusionctl.evaluation_calibration import calibrations, decisions
 from fusionctl.evaluation_comparisons import Contrasts, parse_compare
 from fusionctl.evaluation_models import Models, Predictions, chosen_thresholds, models_of, with_ensembles
+from fusionctl.intervals import Method, method_of
 from fusionctl.model_name import model_names
 from fusionctl.settings import EvaluateSettings, Runtime
 from fusionctl.workdir import Artifact, Draft
+
+log = logging.getLogger("fusionctl")
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ def run(draft: Draft, settings: EvaluateSettings, inputs: Mapping[str, Any], *, 
         "labels": list(test.label_names),
         "grid": GRID.tolist(),
         **{key: getattr(settings, key) for key in ("resamples", "interval", "threshold")},
+        "intervals": _intervals(settings.interval),
         "seed": runtime.seed,
         "thresholds": _by_model(thresholds, models, test.label_names),
         "subsets": found.subsets,
@@ -80,6 +89,7 @@ def run(draft: Draft, settings: EvaluateSettings, inputs: Mapping[str, Any], *, 
         "taskwise": taskwise.table(found.subsets["all"], found.contrasts["all"], models, sigmas),
         "sigmas": sigmas,
     }
+    _warn_of_few_resamples(result["subsets"], settings.resamples)
     result = evaluation.plain(result)
     draft.write_json("metrics.json", result)
     draft.write_json("tables.json", terminal.tables(result))
@@ -93,7 +103,7 @@ def read_predictions(artifacts: Sequence[Artifact], models: Models, split: str) 
     Raises:
         InputError: the models predict different stays, tasks or labels.
     """
-    tables = [pl.read_parquet(a.file("predictions.parquet")).filter(pl.col("split") == split) for a in artifacts]
+    tables = [parquet.read(a.file("predictions.parquet")).filter(pl.col("split") == split) for a in artifacts]
     first = tables[0]
     known = _labels(first)
     for artifact, table in zip(artifacts, tables, strict=True):
@@ -170,11 +180,33 @@ def evaluate(
     return found
 
 
+def _intervals(method: Method) -> dict[str, dict[str, Method]]:
+    """Which interval each metric has, as a value and as a difference."""
+    names = (*metrics.METRICS, *metrics.TUNED)
+    return {
+        "values": {name: method_of(method, name) for name in names},
+        "differences": {name: method_of(method, name, difference=True) for name in names},
+    }
+
+
+def _warn_of_few_resamples(subsets: Mapping[str, Mapping[str, Any]], resamples: int) -> None:
+    """Say it if no p of the largest family of tests can be below 0.05 after Holm's correction, however clear."""
+    pairs = [subset["comparisons"] for subset in subsets.values()]
+    labels = max((len(pair["labels"]) for found in pairs for pair in found), default=0)
+    family = max(labels, *(sum(not pair["own_ensemble"] for pair in found) for found in pairs))
+    if resamples < (enough := resamples_for(family)):
+        log.warning(
+            "--resamples %s: with %s comparisons no p is below 0.05 after Holm's correction; --resamples %s suffices",
+            *(f"{number:,}" for number in (resamples, family)),
+            enough,
+        )
+
+
 def _subgroups(
     test: Predictions, models: Models, inputs: Mapping[str, Any], settings: EvaluateSettings, runtime: Runtime
 ) -> dict[str, Any]:
-    samples = pl.read_parquet(inputs["preprocess"].file("samples.parquet"))
-    diagnoses = pl.read_parquet(inputs["extract"].file("diagnoses.parquet"))
+    samples = parquet.read(inputs["preprocess"].file("samples.parquet"))
+    diagnoses = parquet.read(inputs["extract"].file("diagnoses.parquet"))
     found, gaps = subgroups.evaluate(
         test,
         models,

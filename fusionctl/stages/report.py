@@ -14,9 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import polars as pl
-
-from fusionctl import report, subgroups, terminal
+from fusionctl import parquet, report, subgroups, terminal
 from fusionctl.errors import InputError, UsageError
 from fusionctl.model_name import model_name as model_of
 from fusionctl.report import cohort
@@ -70,12 +68,12 @@ def gather(inputs: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: the evaluation was made by an earlier version.
     """
-    metrics = _results(inputs["evaluate"], "subgroups")
+    metrics = _results(inputs["evaluate"], "intervals")
     artifacts = _titled(inputs, metrics)
     return {
         "sensitivity": least_like_the_paper(artifact for _, artifact in artifacts),
         "metrics": metrics,
-        "robustness": _results(inputs["robustness"], "area") if inputs.get("robustness") else None,
+        "robustness": _results(inputs["robustness"], "chance") if inputs.get("robustness") else None,
         "attrition": [step for name in ("extract", "preprocess") for step in inputs[name].json("attrition.json")],
         "cohort": _cohort(inputs["extract"], inputs["preprocess"], metrics["labels"]),
         "pairing": inputs["preprocess"].json("pairing.json"),
@@ -119,11 +117,11 @@ def _results(artifact: Artifact, newest: str) -> dict[str, Any]:
 
 
 def _cohort(extract: Artifact, preprocess: Artifact, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    samples = pl.read_parquet(preprocess.file("samples.parquet"))
+    samples = parquet.read(preprocess.file("samples.parquet"))
     groups = subgroups.groups_of(
-        samples["stay_id"].to_numpy(), samples, pl.read_parquet(extract.file("diagnoses.parquet"))
+        samples["stay_id"].to_numpy(), samples, parquet.read(extract.file("diagnoses.parquet"))
     )
-    hours = pl.read_parquet(extract.file("stays.parquet"), columns=["stay_id", "los_hours"])
+    hours = parquet.read(extract.file("stays.parquet"), columns=["stay_id", "los_hours"])
     samples = samples.join(hours, on="stay_id", how="left", maintain_order="left")
     columns = ["split", "subject_id", "age", "film", "los_hours", *labels]
     return cohort.describe({name: samples[name].to_numpy() for name in columns}, labels, groups)

@@ -5,7 +5,8 @@
         relative_low, relative_high;  metrics.json, curve.svg
 
 All cells are judged on the same bootstrap resamples of the test patients, those of `evaluate`. A seed group is one
-model: the mean over its seeds. Relative performance is that at a level divided by that on the clean input.
+model: the mean over its seeds. Relative performance is what AUROC has above 0.5, or AUPRC above the prevalence, at a
+level divided by the same on the clean input; none where that is not clearly above 0, and none of an F1.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import numpy.typing as npt
 import polars as pl
 
 from fusionctl import corruption_areas as summary
-from fusionctl import corruption_cells, fusion, metrics
+from fusionctl import corruption_cells, fusion, metrics, parquet
+from fusionctl.calibration import brier_bootstrap
 from fusionctl.corruption_cells import Cell, Curve
 from fusionctl.corruption_film import previous_films
 from fusionctl.data.batch import StayData
 from fusionctl.disclosure import small
+from fusionctl.intervals import VALUES, interval
 from fusionctl.model_name import model_names
 from fusionctl.noise import parse_levels
 from fusionctl.noise_figure import METRICS, curve_key, draw, title_of
@@ -41,6 +44,7 @@ _NUMBERS = ("value", "low", "high", "relative", "relative_low", "relative_high")
 _SCHEMA = {n: pl.Float64 if n in ("level", *_NUMBERS) else pl.String for n in (*_TEXTS, *_NUMBERS)}
 
 Floats = npt.NDArray[np.float64]
+Chance = tuple[Floats, Floats]  # (F,) scores of guessing, (R, F) on the resamples
 Scores = dict[Cell, tuple[Floats, Floats]]  # (F,) on the data, (R, F) on resamples: means over the labels
 
 
@@ -63,16 +67,21 @@ def run(draft: Draft, settings: RobustnessSettings, inputs: Mapping[str, Any], *
     rows: list[dict[str, Any]] = []
     areas: dict[tuple[Any, ...], tuple[float, Floats]] = {}
     subsets: dict[str, Any] = {}
+    guesses: dict[str, Any] = {}
     for index, (subset, chosen) in enumerate(_subsets(data)):
         patients = data.subject_id[data.rows_of("test")][chosen]
         n_patients = len(np.unique(patients))
         if small(n_patients) or not n_patients:
             log.warning("%s stays: fewer than 10 test patients, left out of the curve", subset)
             continue
+        seed = (runtime.seed, index)
+        chance = _chance(data, chosen, patients, seed, settings.resamples)
+        guessed = dict(zip(metrics.METRICS, chance[0].tolist(), strict=True))
         subsets[subset] = {"n": int(chosen.sum()), "patients": n_patients}
-        scores = _scores(made, data, chosen, patients, (runtime.seed, index), settings, subset, runtime)
-        rows += sweep.rows(subset, scores)
-        areas |= sweep.areas(subset, scores)
+        guesses[subset] = _plain({metric: guessed[metric] for metric in METRICS})
+        scores = _scores(made, data, chosen, patients, seed, settings, subset, runtime)
+        rows += sweep.rows(subset, scores, chance)
+        areas |= sweep.areas(subset, scores, chance)
     pl.DataFrame(rows, schema=_SCHEMA, orient="row").write_parquet(draft.file("curve.parquet"))
     draft.rows["curve"] = len(rows)
     records, differences = ([_plain(record) for record in part] for part in summary.areas(areas))
@@ -82,7 +91,7 @@ def run(draft: Draft, settings: RobustnessSettings, inputs: Mapping[str, Any], *
         **{"levels": levels, "corruptions": list(dict.fromkeys(curve.corruption for curve in curves))},
         **{"kind": settings.kind, "modality": settings.modality, "train_on": settings.train_on},
         **{"seed": runtime.seed, "resamples": settings.resamples, "threshold": settings.threshold},
-        **{"subsets": subsets, "films": _films(data, inputs["preprocess"])},
+        **{"subsets": subsets, "chance": guesses, "films": _films(data, inputs["preprocess"])},
     }
     if "film-stale" in facts["corruptions"] and not facts["films"]["with_earlier_film"]:
         log.warning("film-stale: no test stay's patient has an earlier film, so nothing changes")
@@ -113,24 +122,27 @@ class _Sweep:
                 values = np.mean([[cell[0] for cell in line] for line in cells], axis=0)
                 yield curve, name, values, np.mean([np.stack([c[1] for c in line], axis=1) for line in cells], axis=0)
 
-    def rows(self, subset: str, scores: Scores) -> Iterator[dict[str, Any]]:
+    def rows(self, subset: str, scores: Scores, chance: Chance) -> Iterator[dict[str, Any]]:
         """Rows of curve.parquet."""
         for curve, name, values, draws in self._lines(scores):
-            shares, drawn_shares = summary.relative(values), summary.relative(draws)
+            above, drawn_above = summary.above_chance(values, draws, *chance)
+            shares, drawn_shares = summary.relative(above), summary.relative(drawn_above)
             for place, level in enumerate(self._levels):
                 where = {**_of(name, curve), "level": level, "subset": subset}
-                for f, metric in enumerate(metrics.METRICS):
-                    absolute = summary.interval(values[place, f], draws[:, place, f])
-                    share = summary.interval(shares[place, f], drawn_shares[:, place, f], "relative")
-                    yield {**where, "metric": metric, **absolute, **share}
+                for f, (metric, method) in enumerate(zip(metrics.METRICS, summary.METHODS, strict=True)):
+                    absolute = interval(values[place, f], draws[:, place, f], method, bounds=VALUES)
+                    share = interval(shares[place, f], drawn_shares[:, place, f])
+                    yield {**where, "metric": metric, **absolute, **summary.named(share, "relative")}
 
-    def areas(self, subset: str, scores: Scores) -> dict[tuple[Any, ...], tuple[float, Floats]]:
+    def areas(self, subset: str, scores: Scores, chance: Chance) -> dict[tuple[Any, ...], tuple[float, Floats]]:
         """Area and draws (R,) of each curve of each model, as `corruption_areas.areas` takes them."""
         found: dict[tuple[Any, ...], tuple[float, Floats]] = {}
         for curve, name, values, draws in self._lines(scores):
-            value, drawn = summary.area(self._levels, values), summary.area(self._levels, draws)
+            above, drawn_above = summary.above_chance(values, draws, *chance)
+            value, drawn = summary.area(self._levels, above), summary.area(self._levels, drawn_above)
             for f, metric in enumerate(metrics.METRICS):
-                found[(*_of(name, curve).values(), subset, metric)] = (float(value[f]), drawn[:, f])
+                if metric in METRICS:
+                    found[(*_of(name, curve).values(), subset, metric)] = (float(value[f]), drawn[:, f])
         return found
 
 
@@ -166,12 +178,27 @@ def _scores(
             np.stack([np.load(made[cell].file("probabilities.npy"))[chosen] for cell in part]),
             patients,
             resamples=settings.resamples,
-            seed=seed,  # as in `evaluate`: the clean input's intervals are the same there and here
+            seed=seed,  # as in `evaluate`: with its `auto` the clean input's intervals are the same there and here
             threshold=settings.threshold,
         )
         found |= {cell: (boot.values[i, -1], boot.draws[:, i, -1].copy()) for i, cell in enumerate(part)}
         runtime.progress(f"bootstrap of cells, {subset} stays", start + len(part), len(cells))
     return found
+
+
+def _chance(
+    data: StayData, chosen: npt.NDArray[np.bool_], patients: npt.NDArray[Any], seed: tuple[int, int], resamples: int
+) -> Chance:
+    """What guessing scores: AUROC 0.5, AUPRC the prevalence; NaN for an F1, which depends on how one guesses."""
+    labels = data.labels[data.rows_of("test")][chosen]
+    # The Brier score of saying never is how often the outcome is.
+    boot = brier_bootstrap(labels, np.zeros((1, *labels.shape)), patients, resamples=resamples, seed=seed)
+    scores = []
+    for prevalence in (boot.values[:, -1, 0], boot.draws[:, 0, -1, 0]):
+        unknown = np.full_like(prevalence, np.nan)
+        known = {"auroc": np.full_like(prevalence, 0.5), "auprc": prevalence}
+        scores.append(np.stack([known.get(metric, unknown) for metric in metrics.METRICS], axis=-1))
+    return scores[0][0], scores[1]
 
 
 def _ids(names: Sequence[str], artifacts: Sequence[Artifact]) -> dict[str, list[str]]:
@@ -180,7 +207,7 @@ def _ids(names: Sequence[str], artifacts: Sequence[Artifact]) -> dict[str, list[
 
 def _films(data: StayData, source: Artifact) -> dict[str, int]:
     """How many test stays have a film, and how many of these have an earlier one that `film-stale` can take."""
-    films = pl.read_parquet(source.file("films.parquet"), columns=["film", "subject_id", "view", "study_time"])
+    films = parquet.read(source.file("films.parquet"), columns=["film", "subject_id", "view", "study_time"])
     previous = previous_films(films, view=source.setting("film_view") or "AP", n_films=len(data.films))
     film = data.film[data.rows_of("test")]
     return {"stays": int((film >= 0).sum()), "with_earlier_film": int((previous[film[film >= 0]] >= 0).sum())}

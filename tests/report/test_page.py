@@ -11,6 +11,7 @@ from report_world import LABEL, MODELS, make, world
 from fusionctl import report
 from fusionctl.data.phenotypes import phenotypes
 from fusionctl.errors import InputError, UsageError
+from fusionctl.report import summary
 from fusionctl.report.names import METRIC_NAMES
 from fusionctl.settings import ReportSettings, Runtime
 from fusionctl.stages import report as stage
@@ -158,6 +159,8 @@ def test_the_summary_is_short_and_comes_before_everything(page):
     found = re.findall(r"<li>(.*?)</li>", head[: head.index("<nav")])
     assert 4 <= len(found) <= 7 and all(len(sentence) < 400 for sentence in found)
     assert found[0].startswith("Highest AUROC on all stays: Attention fusion")
+    assert found[0].endswith("the best of 3 models, ensembles left out, found on these same stays, so it flatters.")
+    assert "patients: of AUROC, F1, differences percentile intervals; of AUPRC percentile intervals moved by" in head
     assert "How to read these numbers" in head
 
 
@@ -321,3 +324,62 @@ def test_training_times_are_those_of_one_training(large):
     text = report.markdown(content).replace("\u00a0", " ")
     assert "| Attention fusion | 5.0 min |" in text
     assert "| 0 | cpu | 4.0 min |" in text and "| 1 | cpu | 6.0 min |" in text
+
+
+def test_an_own_ensemble_is_no_finding_and_its_family_is_told(large):
+    content = stage.gather(large[0])
+    subset = content["metrics"]["subsets"]["all"]
+    own = [pair for pair in subset["comparisons"] if pair["own_ensemble"]]
+    assert [(pair["a"], pair["b"]) for pair in own] == [("attention ensemble", "attention")]
+    said = next(s for s in summary.findings(content) if s.startswith("Between models"))
+    assert f" {len(subset['comparisons']) - 1} " in said
+    assert "An ensemble against the seeds it is made of is corrected apart." in report.markdown(content)
+    subset["comparisons"] = own
+    assert not [s for s in summary.findings(content) if s.startswith("Between models")]
+
+
+def test_a_gap_is_named_only_if_the_corrected_test_rejects(large):
+    content = stage.gather(large[0])
+    best = "attention"
+    gap = {"by": "age", "model": best, "metric": "auroc", "largest": "18-44", "smallest": "80+"}
+    for p, words in ((0.04, "distinguishable from chance is by age, 0.200"), (0.06, "no gap in AUROC is")):
+        content["metrics"]["gaps"] = [{**gap, "gap": {"value": 0.2, "p": 0.01, "p_holm": p}}]
+        (said,) = (s for s in summary.findings(content) if s.startswith("Subgroups"))
+        assert words in said
+
+
+def test_what_rests_on_few_outcomes_is_not_said(large):
+    content = stage.gather(large[0])
+    metrics = content["metrics"]
+    assert any("calibration slope" in s and "(no interval)" in s for s in summary.findings(content)) == (
+        min(metrics["subsets"]["all"]["positives"].values()) >= 100
+    )
+    for positives, there in ((99, False), (100, True)):
+        metrics["subsets"]["all"]["positives"][LABEL] = positives
+        assert any("calibration slope" in s for s in summary.findings(content)) == there
+    metrics["subsets"]["all"]["positives"][LABEL] = 12
+    one = [{"n": 30, "positives": 12, "predicted": 0.3, "observed": 0.4}]
+    for entry in metrics["calibration"].values():
+        entry[LABEL] |= {"curve": one, "curve_after": one}
+    text = report.render(content)
+    section = text[text.index('id="calibration"') : text.index('id="decision-curves"')]
+    assert "Too few outcomes for a curve" in section and "<svg" not in section
+
+
+def test_a_value_that_no_draw_varies_is_shown_without_interval(large):
+    content = stage.gather(large[0])
+    never = dict.fromkeys(("value", "low", "high"), 0.0)
+    content["metrics"]["subsets"]["all"]["models"]["ehr"]["metrics"]["binary_f1"] = never
+    assert "0.000 (0.000–0.000)" not in report.markdown(content)
+    assert "| 0.000 |" in report.markdown(content)
+
+
+def test_how_to_read_says_what_is_so(page, many):
+    head = page[page.index("How to read") : page.index("</header>")]
+    assert "seventeen to nineteen" in head and "threshold at each stay that has the outcome" in head
+    assert "before temperature scaling" in page
+    content = json.loads(json.dumps(many[0]))
+    label = content["metrics"]["subsets"]["all"]["models"]["ehr"]["labels"][PHENOTYPES[0]]
+    label["undefined"] = 3
+    assert "in a resample the mean leaves out the labels of which one class only was drawn" in report.markdown(content)
+    assert "corrected over the labels of one pair and one metric, not over the pairs" in report.markdown(content)

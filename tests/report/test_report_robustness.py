@@ -69,8 +69,13 @@ def test_how_many_films_can_be_stale_is_said_unless_few(metrics, earlier, words)
 
 
 def test_the_summary_says_what_models_keep(metrics):
-    said = summary.findings({"metrics": metrics, "robustness": made_up()})
-    assert said[-1] == (
-        "Robustness (Gaussian noise): averaged over the levels, models keep of their AUROC: "
-        "Attention fusion 90.0\u00a0%, Time series alone 80.0\u00a0%."
-    )
+    found = made_up()
+    said = summary.findings({"metrics": metrics, "robustness": found})
+    keep = "Robustness (Gaussian noise): averaged over the levels, models keep of what their AUROC has above 0.5 "
+    keep += "(guessing)"
+    assert said[-1] == f"{keep}: Attention fusion 90.0\u00a0%, Time series alone 80.0\u00a0%."
+    for area in found["area"]:
+        area["value"] = None if area["model"] == "ehr" else area["value"]
+    said = summary.findings({"metrics": metrics, "robustness": found})
+    rest = "no share of Time series alone: not clearly better than guessing"
+    assert said[-1] == f"{keep}: Attention fusion 90.0\u00a0%; {rest}."

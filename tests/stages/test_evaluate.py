@@ -311,6 +311,28 @@ def test_subgroups_are_of_all_test_stays(tmp_path, models):
         assert with_film["models"][model]["auroc"]["value"] == pytest.approx(expected)
 
 
+def test_the_interval_of_each_metric_is_recorded_and_used(tmp_path, models):
+    _, auto = run(tmp_path, models[:1])
+    assert auto["interval"] == "auto"
+    assert auto["intervals"]["values"]["auprc"] == "shifted" and auto["intervals"]["values"]["auroc"] == "percentile"
+    assert set(auto["intervals"]["differences"].values()) == {"percentile"}
+    _, percentile = run(tmp_path, models[:1], interval="percentile")
+    one, other = (r["subsets"]["all"]["models"]["attention"]["metrics"] for r in (auto, percentile))
+    assert one["auroc"] == other["auroc"] and one["auprc"]["low"] != other["auprc"]["low"]
+
+
+def test_too_few_resamples_for_the_corrected_p_are_a_warning(tmp_path, models, caplog):
+    caplog.set_level("WARNING", "fusionctl")
+    run(tmp_path, models, resamples=70)
+    assert caplog.messages == [
+        "--resamples 70: with 2 comparisons no p is below 0.05 after Holm's correction; --resamples 80 suffices"
+    ]
+    caplog.clear()
+    run(tmp_path, models, resamples=80)
+    run(tmp_path, models[:1], resamples=10)  # nothing is compared
+    assert not caplog.messages
+
+
 def test_bca_intervals_are_other_intervals_of_the_same_values(tmp_path, models):
     _, percentile = run(tmp_path, models[:1])
     _, bca = run(tmp_path, models[:1], interval="bca")

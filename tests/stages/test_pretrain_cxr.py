@@ -16,6 +16,7 @@ from fusionctl.checkpoint import read
 from fusionctl.data.variables import CHEXPERT_LABELS
 from fusionctl.errors import InputError, LeakError
 from fusionctl.models.cxr import CxrEncoder
+from fusionctl.report.names import with_interval
 from fusionctl.settings import PretrainCxrSettings, Runtime
 from fusionctl.stages import pretrain_cxr
 from fusionctl.tasks import TASKS
@@ -102,8 +103,7 @@ def test_terminal_table_shows_a_dash_for_one_class(radiology):
     assert list(rows) == [*CHEXPERT_LABELS, "mean of the labels"]
     assert rows["Edema"] == ["11", "0.0\u00a0%", "–", "–"]
     auroc = metrics(radiology)["test"]["labels"]["Pneumonia"]["auroc"]
-    text = f"{auroc['value']:.3f} ({auroc['low']:.3f}–{auroc['high']:.3f})"
-    assert rows["Pneumonia"][:3] == ["11", "–", text]  # fewer than 10 with pneumonia: no prevalence
+    assert rows["Pneumonia"][:3] == ["11", "–", with_interval(auroc)]  # fewer than 10 with pneumonia: no prevalence
     assert all(len(row) == len(table["header"]) for row in table["rows"])
 
 
