@@ -107,12 +107,12 @@ static PyObject *sums(PyObject *module, PyObject *args) {
         return NULL;
     Ranked ranked = {columns.buf, start.buf, end.buf, cuts.buf, positive.buf,
                      positive.len, start.len / word, cuts.len / word, patients};
-    block_size = patients * LANES;
+    /* Of more patients than there are bytes for, the product might not fit its type; -1 fits no blocks. */
+    block_size = patients >= 0 && patients <= blocks.len / LANES ? patients * LANES : -1;
     out_size = (2 + 2 * ranked.n_cuts) * LANES;
     n_blocks = out.len / (out_size * (Py_ssize_t)sizeof(double));
-    right = patients >= 0 && blocks.len == n_blocks * block_size &&
-            out.len == n_blocks * out_size * (Py_ssize_t)sizeof(double) && columns.len == ranked.rows * word &&
-            end.len == start.len && sound(&ranked);
+    right = blocks.len == n_blocks * block_size && out.len == n_blocks * out_size * (Py_ssize_t)sizeof(double) &&
+            columns.len == ranked.rows * word && end.len == start.len && sound(&ranked);
     if (right) {
         Py_BEGIN_ALLOW_THREADS
         for (Py_ssize_t i = 0; i < n_blocks; i++)

@@ -107,7 +107,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_gone(path: Path) -> bool:
+    """Whether a file has been removed already: NFS keeps one that is still open under such a name, until it is not."""
+    return path.name.startswith(".nfs")
+
+
 def inventory(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file below a folder but the manifest."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    files = sorted(p for p in folder.rglob("*") if p.name != MANIFEST and not is_gone(p) and p.is_file())
     return {p.relative_to(folder).as_posix(): {"size": p.stat().st_size, "sha256": sha256(p)} for p in files}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,10 +12,10 @@ import typer
 
 from fusionctl import __version__, cli_cluster, console, distributed
 from fusionctl.catalogue import Kind, listed
-from fusionctl.common_checks import check_common, check_reachable, check_roots
+from fusionctl.common_checks import check_common, check_reachable, check_roots, check_unicode
 from fusionctl.config import collect_common, everywhere, parse_assignments, read_config
 from fusionctl.errors import StaleError, UsageError
-from fusionctl.inventory import status_rows, superseded
+from fusionctl.inventory import removable, status_rows
 from fusionctl.options import (
     COMMON_DEFAULTS,
     COMMON_HELP,
@@ -52,6 +51,7 @@ def _session(values: dict[str, Any], flags: dict[str, dict[str, Any]]) -> Sessio
     roots = {name: common[name] for name in ROOT_HELP}
     check_common(common["seed"], common["jobs"], common["device"])
     check_roots(roots)
+    check_unicode("--work-dir", str(common["work_dir"]))
     check_reachable("--work-dir", common["work_dir"])
     progress = console.Progress(quiet=values["quiet"] or not distributed.place().leads)
     own = {name: common[name] for name in ("seed", "jobs", "device", "stage_to")}
@@ -78,7 +78,7 @@ def _print_results(artifact: Artifact) -> None:
     for table in artifact.json("tables.json") if path.exists() else []:
         console.print_table(table["title"], table["header"], table["rows"])
     page = artifact.file("report.html")
-    sys.stdout.write(f"{page if page.exists() else artifact.path}\n")
+    console.write(f"{page if page.exists() else artifact.path}\n")
 
 
 def _add_stage(stage: Stage) -> None:
@@ -127,12 +127,12 @@ def _demo(values: dict[str, Any]) -> None:
 
     folder = values["work_dir"] or Path("demo")
     stays, seed = values["stays"] or DEMO_STAYS, values["seed"] or 0
+    check_unicode("--work-dir", str(folder))
     raw = folder / f"raw-{stays}-{seed}"
-    if not raw.is_dir():
-        partial = raw.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        synth.write_tree(partial, stays=stays, layout="v2", seed=seed)
-        partial.rename(raw)
+    if values["dry_run"] and not raw.is_dir():
+        console.write(f"would write {stays} synthetic stays to {raw}, then run every stage on them\n")
+        return
+    synth.ensure_tree(raw, stays=stays, layout="v2", seed=seed)
     roots = {"mimic_root": raw / "mimic-iv", "cxr_root": raw / "mimic-cxr-jpg"}
     work = {"work_dir": folder / "work", "preset": values["preset"] or "demo"}
     _run({**values, **roots, **work})
@@ -143,14 +143,14 @@ def _synth(values: dict[str, Any]) -> None:
 
     if values["out"] is None:
         raise UsageError("synth needs --out DIR")
+    if values["cxr_only"] != (values["mimic_root"] is not None):
+        raise UsageError("--cxr-only and --mimic-root DIR belong together: films for the stays of an existing tree")
     if values["cxr_only"]:
-        if values["mimic_root"] is None:
-            raise UsageError("--cxr-only makes films for existing stays: it needs --mimic-root DIR")
         synth.write_films(values["out"], mimic_root=values["mimic_root"], seed=values["seed"] or 0)
     else:
         stays = values["stays"] if values["stays"] is not None else 600
         synth.write_tree(values["out"], stays=stays, layout=values["layout"] or "v2", seed=values["seed"] or 0)
-    sys.stdout.write(f"{values['out']}\n")
+    console.write(f"{values['out']}\n")
 
 
 def _status(values: dict[str, Any]) -> None:
@@ -170,13 +170,19 @@ def _status(values: dict[str, Any]) -> None:
 
 
 def _clean(values: dict[str, Any]) -> None:
+    from fusionctl.checkpoint import CHECKPOINT
+
     work = _session(values, {}).work
-    paths = [a.path for a in superseded(work)] + work.leftovers()
+    paths = removable(work)
     for path in paths:
-        sys.stdout.write(f"{path}\n")
+        console.write(f"{path}\n")
+    if stopped := sum((path / CHECKPOINT).exists() for path in paths):
+        verb = "held" if values["yes"] else "hold"
+        console.log.warning("%d of them %s the checkpoint of a stopped training, which then begins anew", stopped, verb)
     if values["yes"]:
         for path in paths:
-            shutil.rmtree(path)
+            if not work.remove(path):
+                console.log.warning("%s is kept: a run is at work on it", path)
     elif paths:
         console.log.info("nothing removed yet: the above is old or left over; fusionctl clean --yes removes it")
 
@@ -259,4 +265,10 @@ cli_cluster.add_commands(app)
 
 def main() -> None:
     """Entry point of the `fusionctl` program."""
-    app()
+    console.open_streams()
+    try:
+        app()
+    except OSError as error:  # from writing help or the version: what a command raises ends in its own frame
+        console.drop_output()
+        sys.stderr.write(f"error: standard output: {error.strerror}\n")
+        sys.exit(1)

@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -62,8 +61,8 @@ def _doctor(values: dict[str, Any]) -> None:
     else:
         width = max(len(finding.what) for finding in found)
         for finding in found:
-            sys.stdout.write(f"{finding.state:5}  {finding.what:{width}}  {finding.found}\n")
-            sys.stdout.write(f"{'':7}{'':{width}}  -> {finding.mend}\n" if finding.mend else "")
+            console.write(f"{finding.state:5}  {finding.what:{width}}  {finding.found}\n")
+            console.write(f"{'':7}{'':{width}}  -> {finding.mend}\n" if finding.mend else "")
     if faults:
         first = f"{len(faults)} found, the first: {faults[0].what}: {faults[0].found}"
         raise InputError(f"fault: {first}", hint=faults[0].mend)
@@ -82,7 +81,7 @@ def _show_config(values: dict[str, Any]) -> None:
     }
     if values["toml"]:
         stages = {name: (_SETTINGS[name], STAGES[name].help, sourced[name]) for name in chosen}
-        sys.stdout.write(toml(_annotated(common), stages))
+        console.write(toml(_annotated(common), stages))
         return
     records = [_described_common(name, common[name], values, config) for name in common]
     records += [record for name in chosen for record in described(name, sourced[name], values["config"])]
@@ -121,6 +120,9 @@ def _annotated(common: dict[str, Any]) -> list[tuple[str, Any, bool, str]]:
 def _export_slurm(values: dict[str, Any]) -> None:
     if values["out"] is None:
         raise UsageError("export-slurm needs --out DIR")
+    if values["stage_to"] == "":
+        hint = "is a variable unset here? One that the nodes set stands in single quotes: --stage-to '$TMPDIR'"
+        raise UsageError("--stage-to is empty", hint=hint)
     given = {field.name: values.get(field.name) for field in dataclasses.fields(Cluster)}
     cluster = Cluster(**{name: value for name, value in given.items() if value is not None})
     common = {name: values[name] for name in ("work_dir", "mimic_root", "cxr_root", "preset", "seed", "config")}
@@ -128,7 +130,7 @@ def _export_slurm(values: dict[str, Any]) -> None:
     task = values["task"] or get_args(Task)[0]
     run = Run(task=task, models=models, noise=values["noise"], common=common, command=_typed(values))
     for path in export(values["out"], cluster, run):
-        sys.stdout.write(f"{path}\n")
+        console.write(f"{path}\n")
     console.log.info("submit them with: %s", shlex.quote(str(values["out"] / "submit.sh")))
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from fusionctl.errors import InputError, UsageError
 
+# Control characters, line breaks among them; and what Python keeps of bytes that are not UTF-8.
+_CONTROL, _UNDECODED = re.compile("[\x00-\x1f\x7f-\x9f]"), re.compile("[\ud800-\udfff]")
 # What numpy and torch take as a seed everywhere; and more processes than any node has.
 _MOST_SEEDS, _MOST_JOBS = 2**32, 1024
 
@@ -56,3 +58,27 @@ def check_reachable(flag: str, path: Path) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{flag} {path}: {reason}", hint="check the path") from error
+
+
+def check_unicode(flag: str, text: str) -> None:
+    """Check that a text can be written to a file, and a path given to libraries that want UTF-8.
+
+    Raises:
+        UsageError: it holds bytes that are not UTF-8.
+    """
+    if _UNDECODED.search(text):
+        raise UsageError(f"{flag} must be UTF-8; got {text!r}", hint="rename it, or choose another")
+
+
+def check_line(flag: str, text: str) -> None:
+    """Check that a text can stand in one line of a script.
+
+    Raises:
+        UsageError: it has a line break or another control character, or is not UTF-8.
+    """
+    check_unicode(flag, text)
+    if _CONTROL.search(text):
+        raise UsageError(
+            f"{flag} must not hold line breaks or other control characters; got {text!r}",
+            hint="rename it, or choose another",
+        )

@@ -59,7 +59,7 @@ def collect_common(
     """Values of the common options: flag or environment (as the command line read them) > TOML > default.
 
     Raises:
-        UsageError: a value in [common] is of another type, or names an unknown preset.
+        UsageError: a value in [common] is of another type, an empty path, or an unknown preset.
     """
     found: dict[str, Any] = {}
     for name, default in defaults.items():
@@ -68,6 +68,8 @@ def collect_common(
             value, kind = config["common"][name], int if isinstance(default, int) else str
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise UsageError(f"[common] {name} must be of type {kind.__name__}; got {value!r}")
+            if name in _PATHS and not value:
+                raise UsageError(f"[common] {name} is empty", hint="give a path, or leave the line out")
         value = default if value is None else value
         if isinstance(value, str) and "\0" in value:
             raise UsageError(f"[common] {name} must not hold a NUL character")
@@ -165,6 +167,8 @@ def _kind(cls: type[Any], name: str) -> type[Any]:
 def _typed(cls: type[Any], name: str, value: Any, where: str) -> Any:
     kind = _kind(cls, name)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > 1e308:  # no float holds it
+            raise UsageError(f"{where} must be at most 1e308; got {value}", hint="give a smaller number")
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UsageError(f"{where} must be of type {kind.__name__}; got {value!r}")

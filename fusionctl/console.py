@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from fusionctl.errors import FusionctlError
 
 log = logging.getLogger("fusionctl")
 
 # Off a terminal (a Slurm log) a progress line is written at most this often.
 SECONDS_BETWEEN_LINES = 15.0
+
+
+def open_streams() -> None:
+    """Give the null device to what is closed of the standard streams, and let both outputs take any text."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # or the next file that is opened would be the output
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - open for as long as the program runs
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)  # a path may have any letters
 
 
 def configure_logging(*, quiet: bool, verbose: bool) -> None:
@@ -54,7 +71,41 @@ class Progress:
         rate = done / seconds if seconds > 0 else 0.0
         text = f"{self._label}: {done:,}" + (f" of {total:,} ({done / total:.0%})" if total else "")
         left = f", {(total - done) / rate:.0f} s left" if total and rate else ""
-        return f"{text}, {rate:,.0f}/s{left}"
+        pace = f"{rate:,.0f}/s" if rate >= 1 or not rate else f"{1 / rate:.1f} s each"
+        return f"{text}, {pace}{left}"
+
+
+@contextmanager
+def _output() -> Iterator[TextIO]:
+    """Standard output, written to at once.
+
+    Raises:
+        FusionctlError: it cannot be written to.
+    """
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read it has gone: no failure
+        raise
+    except OSError as error:
+        drop_output()
+        hint = "what was made is kept; send the output to where there is room"
+        raise FusionctlError(f"standard output: {error.strerror}", hint=hint) from error
+
+
+def drop_output() -> None:
+    """Write nothing more to standard output, which fails: nor does the interpreter at its end."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open for as long as the program runs
+
+
+def write(text: str) -> None:
+    """Write to standard output.
+
+    Raises:
+        FusionctlError: it cannot be written to, as on a full disk.
+    """
+    with _output() as out:
+        out.write(text)
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -70,9 +121,10 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]
     for row in rows:
         table.add_row(*[str(cell) for cell in row])
     width = None if sys.stdout.isatty() else 240
-    Console(width=width, markup=False, highlight=False).print(table)
+    with _output() as out:
+        Console(file=out, width=width, markup=False, highlight=False).print(table)
 
 
 def print_json(content: Any) -> None:
     """Print JSON to standard output."""
-    sys.stdout.write(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write(json.dumps(content, indent=1, sort_keys=True) + "\n")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
+from fusionctl import parquet
 from fusionctl.corruption import Corruption
 from fusionctl.corruption_film import Blur, Contrast, FilmMissing, FilmStale, Jpeg, previous_films
 from fusionctl.corruption_series import Gap, Imputation, Units, Variables
@@ -47,7 +47,7 @@ class Background:
     @cached_property
     def previous(self) -> npt.NDArray[np.int64]:
         """(F,) row of the film before each, -1 where there is none."""
-        films = pl.read_parquet(self._path / "films.parquet", columns=["film", "subject_id", "view", "study_time"])
+        films = parquet.read(self._path / "films.parquet", columns=["film", "subject_id", "view", "study_time"])
         return previous_films(films, view=self._view, n_films=len(self.data.films))
 
 

@@ -10,28 +10,38 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from fusionctl.config import variable_of
+from fusionctl.common_checks import check_common, check_line
+from fusionctl.config import collect_common, everywhere, read_config, variable_of
 from fusionctl.errors import FusionctlError, UsageError
 from fusionctl.model_name import fusion_of
-from fusionctl.session import MODELS, RUN_MODELS, WITHOUT_FILMS
-from fusionctl.settings import check, option
-from fusionctl.stages import WITHOUT_WEIGHTS, encoders_of
+from fusionctl.options import COMMON_DEFAULTS
+from fusionctl.session import Session
+from fusionctl.settings import Runtime, check, option
+from fusionctl.stages import STAGES, WITHOUT_WEIGHTS, encoders_of
+from fusionctl.workdir import Work
 
 _FIXED = ("steps.sh",)
 _PATHS = ("work_dir", "mimic_root", "cxr_root", "config")
 _WORD = re.compile(r"[A-Za-z0-9_.,:@/+=%\[\]-]+")
 _GPUS = re.compile(r"([A-Za-z0-9_.-]+:)?([1-9]\d?)")
-_NODE_PATH = re.compile(r"[A-Za-z0-9_./${}:-]+")
+# A path whose variables the node fills in: $NAME, ${NAME} or ${NAME:-what else}.
+_VARIABLE = r"\$[A-Za-z_][A-Za-z0-9_]*+|\$\{[A-Za-z_][A-Za-z0-9_]*\}"
+_ELSE = rf"\$\{{[A-Za-z_][A-Za-z0-9_]*:-(?:[A-Za-z0-9_./-]|{_VARIABLE})+\}}"
+_NODE_PATH = re.compile(rf"(?:[A-Za-z0-9_./:-]|{_VARIABLE}|{_ELSE})+")
+_TIME = re.compile(r"[0-9]{1,6}(:[0-9]{1,2}){0,2}|[0-9]{1,4}-[0-9]{1,2}(:[0-9]{1,2}){0,2}")
+_MEMORY = re.compile(r"[0-9]{1,9}[KMGTkmgt]?")
+_UNSET = "is not set on this node, and --stage-to asks for it"
+_MOST_SHARES = 999_999  # that `--shard` takes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """What a cluster wants to be told. Times are Slurm's: HH:MM:SS or D-HH:MM:SS."""
+    """What a cluster wants to be told. Times are Slurm's, memory is a number with K, M, G or T (none: megabytes)."""
 
     partition: str = option("", "partition of the jobs without a GPU")
     gpu_partition: str = option("", "partition of the jobs with a GPU; none: the same")
@@ -44,8 +54,8 @@ class Cluster:
     mem: str = option("64G", "memory a node")
     cpu_time: str = option("06:00:00", "time limit of the jobs without a GPU")
     gpu_time: str = option("24:00:00", "time limit of the jobs with a GPU")
-    film_jobs: int = option(16, "jobs that decode films", low=1)
-    noise_jobs: int = option(8, "jobs of the robustness sweep", low=1)
+    film_jobs: int = option(16, "jobs that decode films", low=1, high=_MOST_SHARES)
+    noise_jobs: int = option(8, "jobs of the robustness sweep", low=1, high=_MOST_SHARES)
     stage_to: str = option("", "folder on a node's own disk to copy the arrays to, such as '$TMPDIR'")
     sbatch: str = option("", "further options of sbatch for every job, such as '--qos=long --constraint=a100'")
 
@@ -76,11 +86,12 @@ def export(out: Path, cluster: Cluster, run: Run) -> list[Path]:
         Their paths, in order.
 
     Raises:
-        UsageError: a value that a script could not hold, an unknown model, no MIMIC-IV folder.
+        UsageError: a value that a script could not hold or that a job would refuse, or no MIMIC-IV folder.
         FusionctlError: the folder cannot be written.
     """
-    models = _models(run)
     _check(cluster)
+    _check_lines(out, cluster, run)
+    models = _models(run)
     names = _scripts(models, films=run.common.get("cxr_root") is not None)
     marks = _marks(cluster, run, models)
     written = []
@@ -100,36 +111,58 @@ def export(out: Path, cluster: Cluster, run: Run) -> list[Path]:
 
 
 def _models(run: Run) -> list[str]:
+    """The models to train, after the checks that the jobs' own commands would make."""
     if run.common.get("mimic_root") is None:
         raise UsageError("export-slurm needs --mimic-root", hint="give the folder that holds hosp/ and icu/")
-    films = run.common.get("cxr_root") is not None
-    models = list(dict.fromkeys(run.models)) or [m for m in RUN_MODELS if films or m in WITHOUT_FILMS]
-    for model in models:
-        fusion = fusion_of(model)
-        if fusion not in MODELS:
-            raise UsageError(f"--models: {model!r} is not a model", hint=f"known: {', '.join(MODELS)}")
-        if not films and fusion not in WITHOUT_FILMS:
-            raise UsageError(f"--models {model} reads films; --cxr-root is not given")
-    return models
+    settings = {name: stage.settings for name, stage in STAGES.items() if not stage.hidden}
+    config = read_config(run.common.get("config"), settings)
+    common = collect_common(run.common, config, COMMON_DEFAULTS)
+    check_common(common["seed"], common["jobs"], common["device"])
+    flags = everywhere({}, settings, {"task": run.task, "noise": run.noise})
+    roots = {"cxr_root": run.common.get("cxr_root"), "split_file": common["split_file"]}
+    options = {"preset": common["preset"], "config": config, "flags": flags, "roots": roots}
+    return Session(work=Work(common["work_dir"]), runtime=Runtime(), **options).check(dict.fromkeys(run.models))
 
 
 def _check(cluster: Cluster) -> None:
     """Values end in lines of #SBATCH, which know no quotes."""
     check(cluster)
-    for name in ("partition", "gpu_partition", "account", "mem", "cpu_time", "gpu_time"):
+    for name in ("partition", "gpu_partition", "account"):
         value = getattr(cluster, name)
         if value and not _WORD.fullmatch(value):
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} must be one word of letters, digits and _.,:@/+=%[]-; got {value!r}")
+            raise UsageError(f"{_flag(name)} must be one word of letters, digits and _.,:@/+=%[]-; got {value!r}")
+    for name in ("cpu_time", "gpu_time"):
+        if not _TIME.fullmatch(value := getattr(cluster, name)):
+            rule = "must be minutes, M:S, H:M:S, D-H, D-H:M or D-H:M:S"
+            raise UsageError(f"{_flag(name)} {rule}; got {value!r}", hint="for example 24:00:00 or 2-12:00:00")
+    if not _MEMORY.fullmatch(cluster.mem):
+        rule = "--mem must be a whole number with K, M, G or T, or of megabytes"
+        raise UsageError(f"{rule}; got {cluster.mem!r}", hint="for example 64G")
     if not _GPUS.fullmatch(cluster.gpus):
         raise UsageError(f"--gpus must be N or TYPE:N, N from 1 to 99; got {cluster.gpus!r}")
     if cluster.stage_to and not _NODE_PATH.fullmatch(cluster.stage_to):
-        raise UsageError(f"--stage-to must be a path of letters, digits and _./${{}}:-; got {cluster.stage_to!r}")
+        raise UsageError(
+            f"--stage-to must be a path of letters, digits, _./:- and variables; got {cluster.stage_to!r}",
+            hint="variables are $NAME, ${NAME} or ${NAME:-/another/path}",
+        )
     for word in cluster.sbatch.split():
         if not (word.startswith("--") and _WORD.fullmatch(word)):
             raise UsageError(f"--sbatch takes words like --qos=long; got {word!r}")
     if "\n" in cluster.activate:
         raise UsageError("--activate must be one line", hint="put several into a file and give: source FILE")
+
+
+def _check_lines(out: Path, cluster: Cluster, run: Run) -> None:
+    """A line break in what a script quotes, or says in a comment, would let the rest run as commands."""
+    values = {"out": out, **run.common, "task": run.task, "noise": run.noise, **asdict(cluster)}
+    for name, value in values.items():
+        check_line(_flag(name), str(value))
+    check_line("--models", ",".join(run.models))
+    check_line("the command", run.command)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _scripts(models: Sequence[str], *, films: bool) -> list[str]:
@@ -205,7 +238,9 @@ def _exports(cluster: Cluster, run: Run, models: Sequence[str]) -> Iterable[str]
         text = str(Path(value).absolute()) if name in _PATHS else str(value)
         yield f"export {variable_of(name)}={shlex.quote(text)}"
     if cluster.stage_to:
-        yield f'export {variable_of("stage_to")}="{cluster.stage_to}"'
+        # Where a variable has no value the path would be another, or none, and the shared disk would be read.
+        needed = re.sub(r"\$(\w+)|\$\{(\w+)\}", rf"${{\1\2:?{_UNSET}}}", cluster.stage_to)
+        yield f'export {variable_of("stage_to")}="{needed}"'
     if run.noise:
         yield f"export {variable_of('robustness', 'noise')}={shlex.quote(run.noise)}"
     networks = [model for model in models if fusion_of(model) not in WITHOUT_WEIGHTS]

@@ -6,12 +6,14 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from fusionctl.errors import FusionctlError
 
 _RUST = re.compile(r"\(os error (\d+)\)")  # how polars and safetensors tell the system's number
+_ENDED = re.compile(r"SIG(KILL|TERM)\b")  # how joblib tells what ended a worker; what a bug does is another signal
 _SHOWN = 2  # levels of a raw folder that an error names: the paths of films hold patients' ids
 
 
@@ -31,6 +33,8 @@ def one_error(stage: str, roots: Mapping[str, Path]) -> Iterator[None]:
     except FusionctlError:
         raise
     except Exception as error:
+        if isinstance(error, BrokenExecutor) and _ENDED.search(str(error)):
+            raise FusionctlError(f"{stage}: {_WORKER_ENDED[0]}", hint=_WORKER_ENDED[1]) from error
         code = _code(error)
         if code is None:
             raise
@@ -40,6 +44,10 @@ def one_error(stage: str, roots: Mapping[str, Path]) -> Iterator[None]:
         raise FusionctlError(": ".join([stage, *(text for text in named if text)]), hint=hint) from error
 
 
+_WORKER_ENDED = (
+    "a worker process was ended from outside, perhaps for want of memory",
+    "give fewer --jobs, or the job more memory, then run the same command again",
+)
 _DISK_FULL = ("the disk is full", "free space or choose another --work-dir, then rerun")
 _SAID = {
     errno.ENOSPC: _DISK_FULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from fusionctl import pipeline
@@ -75,6 +76,12 @@ def superseded(work: Work) -> list[Artifact]:
             else:
                 found.append(artifact)
     return found
+
+
+def removable(work: Work) -> list[Path]:
+    """Folders that `clean` removes: what is superseded, and what killed runs left of any stage."""
+    left = [path for path in work.leftovers() if path.parent.name in STAGES]
+    return [artifact.path for artifact in superseded(work)] + left
 
 
 def _what(artifact: Artifact) -> str:

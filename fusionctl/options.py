@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -34,6 +34,7 @@ COMMON_DEFAULTS: dict[str, Any] = {
     "preset": "paper",
 }
 _LONGEST_MESSAGE = 2000  # characters
+_PATH = "<path>"  # how help and the code below know an option that is a path
 COMMON_HELP = {
     "work_dir": (Path, "folder of all artifacts (default: work)"),
     "config": (Path, "TOML file: one table a stage, and one named common"),
@@ -67,6 +68,7 @@ def parameter(name: str, kind: Any, help: str, *names: str, panel: str | None = 
     info = typer.Option(
         *declared,
         help=help,
+        metavar=_PATH if kind is Path else None,
         envvar=environment,
         readable=False,
         show_envvar=False,
@@ -74,6 +76,7 @@ def parameter(name: str, kind: Any, help: str, *names: str, panel: str | None = 
         rich_help_panel=panel,
     )
     default = False if kind is bool and name in COMMON_HELP else None
+    kind = str if kind is Path else kind  # an empty one must not become Path("."); `_with_paths` makes them paths
     annotation: Any = Annotated[kind if default is False else kind | None, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
@@ -137,12 +140,12 @@ def command_with(body: Callable[[dict[str, Any]], None], parameters: list[inspec
         try:
             if not distributed.place().leads:  # of several processes that train together one speaks for all
                 console.configure_logging(quiet=True, verbose=False)
-            body(values)
+            body(_with_paths(values, parameters))
         except FusionctlError as error:
             sys.stderr.write(f"error: {_shortened(str(error))}\n")
             raise typer.Exit(error.exit_code) from error
         except BrokenPipeError:  # who read the output has gone, as after `| head`
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for what the interpreter flushes at its end
+            console.drop_output()
             raise typer.Exit(0) from None
         except KeyboardInterrupt as error:
             sys.stderr.write("stopped; nothing half-written is left visible\n")
@@ -153,6 +156,21 @@ def command_with(body: Callable[[dict[str, Any]], None], parameters: list[inspec
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
+
+
+def _with_paths(values: dict[str, Any], parameters: list[inspect.Parameter]) -> dict[str, Any]:
+    """The values of a command, texts that name files as paths.
+
+    Raises:
+        UsageError: one is empty; as a path it would be the current folder.
+    """
+    options = {p.name: info for p in parameters for info in get_args(p.annotation)[1:]}
+    paths = [n for n, o in options.items() if getattr(o, "metavar", None) == _PATH and values[n] is not None]
+    for name in paths:
+        if not values[name]:
+            hint = "is a variable unset? Give a path, or leave the option out"
+            raise UsageError(f"--{name.replace('_', '-')} is empty", hint=hint)
+    return values | {name: Path(values[name]) for name in paths}
 
 
 def _shortened(text: str) -> str:

@@ -148,10 +148,8 @@ class Session:
             raise UsageError(
                 "run needs --mimic-root", hint="fusionctl run --mimic-root DIR --cxr-root DIR --work-dir W"
             )
-        values = {name: stage.values(self.settings(name)) for name, stage in STAGES.items()}
-        importlib.import_module(STAGES["preprocess"].module).check(values["preprocess"], self.roots.get("split_file"))
         made: dict[str, Any] = {"fuse": [], "pretrain-ehr": [], "pretrain-cxr": []}
-        chosen = self._models(list(models))
+        chosen = self.check(models)
         made["extract"] = self._extract(self.settings("preprocess")["protocol"]["value"], force=self.force)
         made["films"] = self._films(made["extract"], force=self.force)
         made["preprocess"] = self._execute("preprocess", self._inputs("preprocess", made), self.settings("preprocess"))
@@ -162,6 +160,19 @@ class Session:
         inputs = {"preprocess": made["preprocess"], "fuse": networks}
         made["robustness"] = self._sweep(inputs) if networks else None
         return self._execute("report", self._inputs("report", made), self.settings("report"))
+
+    def check(self, models: Iterable[str]) -> list[str]:
+        """Check the settings of all stages, and the models, before anything runs.
+
+        Returns:
+            The models to train; those of `run` where none is named.
+
+        Raises:
+            UsageError: a setting breaks its rule, or a model is unknown or reads films that are not given.
+        """
+        values = {name: stage.values(self.settings(name)) for name, stage in STAGES.items()}
+        importlib.import_module(STAGES["preprocess"].module).check(values["preprocess"], self.roots.get("split_file"))
+        return self._models(list(models))
 
     def _train(self, models: list[str], made: dict[str, Any]) -> None:
         """Train the encoders that the models need, and the models, with this session's seed; add them to `made`."""

@@ -11,20 +11,36 @@ identities of the inputs, taken before the run.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from fusionctl import lock
-from fusionctl.artifact import DIGEST, MANIFEST, QUICK_BYTES, Artifact, Draft, artifact_id, digest, inventory, to_json
+from fusionctl.artifact import (
+    DIGEST,
+    ID_DIGITS,
+    MANIFEST,
+    QUICK_BYTES,
+    Artifact,
+    Draft,
+    artifact_id,
+    digest,
+    inventory,
+    is_gone,
+    to_json,
+)
 from fusionctl.durable import replace, sync
-from fusionctl.errors import FusionctlError, InputError
+from fusionctl.errors import FusionctlError, InputError, LockedError
 
 __all__ = ["MANIFEST", "QUICK_BYTES", "Artifact", "Draft", "Work", "artifact_id", "to_json", "writable"]
+
+_LEFTOVER = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}\.(partial|replaced)")
 
 
 class Work:
@@ -146,7 +162,8 @@ class Work:
         manifest[DIGEST] = digest(manifest)
         draft.write_json(MANIFEST, manifest)
         for path in draft.path.rglob("*"):
-            sync(path)
+            if not is_gone(path):
+                sync(path)
         final = self.path(stage, artifact_id)
         replaced = _replaced(final)
         if final.exists():
@@ -162,12 +179,37 @@ class Work:
 
     def leftovers(self) -> list[Path]:
         """Folders of killed runs, which nothing lists or reads; not those that a run or a share is writing now."""
-        found = [p for p in self.root.glob("*/*") if p.suffix in (".partial", ".replaced")]
+        found = [p for p in self.root.glob("*/*") if _LEFTOVER.fullmatch(p.name) and p.is_dir() and not p.is_symlink()]
         return sorted(p for p in found if all(map(lock.is_free, p.parent.glob(f"{p.stem}.*lock"))))
+
+    def remove(self, path: Path) -> bool:
+        """Remove an artifact or a leftover, unless a run or a share is at work on it; says whether it is gone."""
+        stage, artifact_id = path.parent.name, path.stem
+        with ExitStack() as alone:
+            try:
+                self.check_free(stage, artifact_id)
+                with _full_disk_allowed():
+                    alone.enter_context(lock.held(self._lock(stage, artifact_id), f"{stage}/{artifact_id}"))
+                self.check_no_shard(stage, artifact_id)
+            except LockedError:
+                return False
+            if path.exists():  # a run that has ended since may have published it
+                shutil.rmtree(path)
+        return True
 
 
 def _replaced(final: Path) -> Path:
     return final.with_name(f"{final.name}.replaced")
+
+
+@contextmanager
+def _full_disk_allowed() -> Iterator[None]:
+    """Go on without a lock that a full disk has no room for: no run can begin there, and removing mends it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def writable(root: Path) -> None:

@@ -47,6 +47,16 @@ def test_help_lists_every_stage_and_every_setting():
         (["synth"], 2, "needs --out"),
         (["synth", "--out", "x", "--cxr-only"], 2, "--mimic-root"),
         (["fuse", "--config", "/nowhere.toml"], 2, "/nowhere.toml"),
+        (["status", "--work-dir", ""], 2, "--work-dir is empty\n  -> is a variable unset?"),
+        (["demo", "--work-dir", ""], 2, "--work-dir is empty"),
+        (["extract", "--mimic-root", ""], 2, "--mimic-root is empty"),
+        (["preprocess", "--mimic-root", ".", "--cxr-root", ""], 2, "--cxr-root is empty"),
+        (["preprocess", "--split-file", ""], 2, "--split-file is empty"),
+        (["fuse", "--stage-to", ""], 2, "--stage-to is empty"),
+        (["fuse", "--config", ""], 2, "--config is empty"),
+        (["synth", "--out", ""], 2, "--out is empty"),
+        (["extract", "--mimic-root", ".", "--work-dir", "w\udcff"], 2, "--work-dir must be UTF-8; got 'w\\udcff'"),
+        (["demo", "--work-dir", "w\udcff"], 2, "--work-dir must be UTF-8"),
     ],
 )
 def test_wrong_usage_is_one_clear_error(tmp_path, monkeypatch, arguments, code, message):
@@ -282,3 +292,25 @@ def test_a_dry_run_of_preprocess_and_of_a_share_writes_nothing(tree, tmp_path):
     result = call("films", "--work-dir", tmp_path / "w", "--shard", "1/2", "--dry-run")
     assert result.exit_code == 0 and "films: would run share 1 of 2" in result.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_of_the_demo_writes_nothing(tmp_path):
+    result = call("demo", "--work-dir", tmp_path / "d", "--stays", 20, "--dry-run")
+    assert result.exit_code == 0 and "would write 20 synthetic stays" in result.stdout
+    assert not (tmp_path / "d").exists()
+
+
+def test_synth_takes_a_root_for_films_alone(tmp_path):
+    result = call("synth", "--out", tmp_path / "s", "--mimic-root", tmp_path)
+    assert result.exit_code == 2 and "--cxr-only and --mimic-root DIR belong together" in result.stderr
+
+
+def test_clean_names_what_a_stopped_training_would_lose_and_leaves_what_is_not_its_own(tmp_path):
+    draft, foreign = tmp_path / "fuse" / f"{'a' * 12}.partial", tmp_path / "Downloads" / "thesis.partial"
+    for folder in (draft, foreign):
+        folder.mkdir(parents=True)
+    (draft / "checkpoint.safetensors").write_bytes(b"x")
+    listed = call("clean", "--work-dir", tmp_path)
+    assert listed.stdout.split() == [str(draft)] and "1 of them hold the checkpoint of a stopped" in listed.stderr
+    assert call("clean", "--work-dir", tmp_path, "--yes").exit_code == 0
+    assert foreign.is_dir() and not draft.exists()

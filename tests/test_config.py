@@ -114,6 +114,26 @@ def test_a_value_of_another_type_is_refused():
     assert value("lr", config={"lr": 1}) == (1.0, "config")
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"lr": 10**400}, r"\[fuse\] lr must be at most 1e308; got 1000"),
+        ({"epochs": 10**400}, "--epochs must be at most 9223372036854775807; got 1000"),
+        ({"batch_size": 2**63}, "--batch-size must be at most 9223372036854775807; got 9223372036854775808"),
+        ({"epochs": -(10**400)}, "--epochs must be a number from 1 up; got -1000"),
+    ],
+)
+def test_a_number_that_no_machine_holds_is_refused(config, message):
+    with pytest.raises(UsageError, match=message):
+        value("lr", config=config)
+
+
+def test_an_empty_path_in_the_file_is_not_the_current_folder():
+    for name in ("work_dir", "mimic_root", "cxr_root", "split_file", "init", "stage_to"):
+        with pytest.raises(UsageError, match=rf"\[common\] {name} is empty"):
+            collect_common({}, {"common": {name: ""}}, {name: None, "preset": "paper"})
+
+
 def test_assignments():
     parsed = parse_assignments(["films.clahe=true", "fuse.batch-size=8", "preprocess.film_window=-6:"], SETTINGS)
     assert parsed == {"films": {"clahe": True}, "fuse": {"batch_size": 8}, "preprocess": {"film_window": "-6:"}}

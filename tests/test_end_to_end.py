@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from fusionctl import parquet
 from fusionctl.cli import app
 from fusionctl.workdir import Work
 
@@ -43,14 +43,14 @@ def tree(tmp_path_factory):
     """Enough stays for every split to have films and both outcomes."""
     from fusionctl.data import synth
 
-    root = tmp_path_factory.mktemp("odd 'path") / "raw"
+    root = tmp_path_factory.mktemp("odd") / "odd 'path[1]" / "raw"
     synth.write_tree(root, stays=240, layout="v2", seed=2)
     return root
 
 
 @pytest.fixture(scope="module")
 def finished(tree, tmp_path_factory):
-    work = tmp_path_factory.mktemp("run") / "odd 'work"
+    work = tmp_path_factory.mktemp("run") / "odd 'work[1]"
     result = run_all(tree, work)
     assert result.exit_code == 0, result.output
     return work, result
@@ -128,7 +128,7 @@ def test_every_file_is_readable_by_its_owner_alone(finished):
 
 def test_no_identifier_reaches_the_log_or_the_report(tree, finished):
     work, result = finished
-    stays = pl.read_parquet(Work(work).artifacts("extract")[0].file("stays.parquet"))
+    stays = parquet.read(Work(work).artifacts("extract")[0].file("stays.parquet"))
     ids = {str(i) for name in ("subject_id", "hadm_id", "stay_id") for i in stays[name]}
     page = Work(work).artifacts("report")[0].file("report.html").read_text(encoding="utf-8")
     for text in (result.output, page):

@@ -1,8 +1,11 @@
 """What the system refuses is one clear error that names no patient; bugs stay bugs."""
 
 import errno
+import os
+import signal
 from pathlib import Path
 
+import joblib
 import pytest
 
 from fusionctl.errors import FusionctlError, InputError
@@ -36,11 +39,34 @@ def test_what_the_system_refuses_is_said_with_its_place(error, message):
     assert found.endswith(message) and "10000032" not in found
 
 
+def end_itself(number):
+    os.kill(os.getpid(), number)
+
+
+def ended_by(number):
+    """What joblib raises where a signal ends one of its workers."""
+    with pytest.raises(RuntimeError) as caught:
+        joblib.Parallel(n_jobs=2)(joblib.delayed(end_itself)(number) for _ in range(2))
+    return caught.value
+
+
+def test_a_worker_that_was_killed_is_said_with_what_to_do():
+    assert (
+        said(ended_by(signal.SIGKILL)) == "films: a worker process was ended from outside, perhaps for want of memory"
+    )
+
+
 @pytest.mark.parametrize("error", [KeyError("x"), ValueError("subject 1"), OSError("of no number")])
 def test_a_bug_stays_one(error):
     with pytest.raises(type(error)) as caught, one_error("films", ROOTS):
         raise error
     assert caught.value is error
+
+
+def test_a_worker_that_fell_over_its_own_feet_is_a_bug():
+    error = ended_by(signal.SIGSEGV)
+    with pytest.raises(type(error)), one_error("films", ROOTS):
+        raise error
 
 
 def test_a_clear_error_is_not_told_twice():

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 
 import pytest
@@ -47,11 +48,11 @@ def test_asking_stands_in_nobodys_way(path):
     [
         {"pid": 2**22 - 1},  # no such process
         {"started": "1"},  # another process has its number now
-        {"machine": "m", "boot": "before"},  # the machine was started again
+        {"boot": "before"},  # the machine was started again
     ],
 )
 def test_a_dead_holders_lock_is_freed(path, changes, monkeypatch):
-    here = replace(lock.this_process(), machine="m")
+    here = replace(lock.this_process(), machine="m", card="c")
     monkeypatch.setattr(lock, "this_process", lambda: here)
     write(path, **changes)
     lock.check_free(path, "x")
@@ -68,10 +69,12 @@ def test_a_dead_holders_lock_is_freed(path, changes, monkeypatch):
         {"machine": "another of the same name", "pid": 2**22 - 1},
         {"namespace": "pid:[1]", "pid": 2**22 - 1},  # a container's, whose processes cannot be seen from here
         {"boot": "unknown", "machine": "", "pid": 2**22 - 1},
+        {"boot": "its own", "card": "its own", "pid": 2**22 - 1},  # a machine of the same image and name
+        {"boot": "its own", "card": "", "pid": 2**22 - 1},
     ],
 )
 def test_of_another_machines_holder_nothing_is_known(path, changes, monkeypatch):
-    here = replace(lock.this_process(), machine=changes.get("machine", "m") and "m")
+    here = replace(lock.this_process(), **{name: changes.get(name, "x") and "x" for name in ("machine", "card")})
     monkeypatch.setattr(lock, "this_process", lambda: here)
     write(path, **changes)
     with pytest.raises(LockedError, match="process 4194303 on host"), lock.held(path, "x"):
@@ -98,6 +101,40 @@ def test_a_file_that_names_nobody_is_left_to_the_user(path, content):
     assert f"remove {path}" in caught.value.hint
 
 
+@pytest.mark.parametrize(("seconds", "freed"), [(590, False), (610, True)])
+def test_a_lock_that_was_made_but_not_written_is_freed_after_a_while(path, seconds, freed):
+    path.touch()
+    os.utime(path, (time.time() - seconds,) * 2)
+    assert lock.is_free(path) == freed
+    if freed:
+        with lock.held(path, "x"):
+            assert json.loads(path.read_text())["pid"] == os.getpid()
+        assert not path.exists()
+    else:
+        with pytest.raises(LockedError, match="its file names none"):
+            lock.check_free(path, "x")
+
+
+def test_a_card_that_its_maker_numbered_tells_machines_of_one_image_apart(path, tmp_path, monkeypatch):
+    cards = {
+        "lo": ("00:00:00:00:00:00", "0", False),
+        "docker0": ("00:1b:21:00:00:00", "0", False),  # no device
+        "virtual": ("02:fc:00:00:00:01", "0", True),  # the image's: of a number that anybody may use
+        "random": ("00:1b:21:00:00:01", "1", True),
+        "infiniband": ("00:00:00:67:fe:80:00:00:00:00:00:00:00:02:c9:03:00:1f:22:51", "0", True),
+        "eth1": ("00:1b:21:aa:aa:02", "0", True),
+        "eth0": ("00:1b:21:aa:aa:03", "0", True),
+    }
+    for name, (address, kind, real) in cards.items():
+        (tmp_path / "net" / name / "device" if real else tmp_path / "net" / name).mkdir(parents=True)
+        (tmp_path / "net" / name / "address").write_text(f"{address}\n")
+        (tmp_path / "net" / name / "addr_assign_type").write_text(f"{kind}\n")
+    monkeypatch.setattr(lock, "_CARDS", tmp_path / "net")
+    assert lock.this_process().card == "00:1b:21:aa:aa:02"
+    monkeypatch.setattr(lock, "_CARDS", tmp_path / "nothing")
+    assert lock.this_process().card == ""
+
+
 def test_a_zombie_is_dead(path):
     child = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     child.stdout.read()
@@ -116,13 +153,77 @@ def test_a_lock_that_somebody_holds_anew_is_not_freed(path):
     assert path.exists()
 
 
-def test_without_hard_links_the_lock_is_exclusive_too(path, monkeypatch):
+@pytest.fixture
+def no_links(monkeypatch):
     def refuse(*paths):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(lock.os, "link", refuse)
+
+
+def test_without_hard_links_the_lock_is_exclusive_too(path, no_links):
     with lock.held(path, "x"), pytest.raises(LockedError, match=f"process {os.getpid()}"), lock.held(path, "x"):
         pass
+    assert list(path.parent.iterdir()) == []
+
+
+def test_without_hard_links_another_holders_sweep_harms_nobody(path, monkeypatch):
+    def sweep(*paths):
+        for left in path.parent.glob(f"{path.name}.*"):
+            left.unlink()
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(lock.os, "link", sweep)
+    with lock.held(path, "x"):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_without_hard_links_a_lock_that_cannot_be_written_is_none(path, no_links, monkeypatch):
+    write, names = lock.json.dump, []
+
+    def full(record, file):
+        names.append(record)
+        if len(names) > 1:
+            raise OSError(28, "No space left on device")
+        write(record, file)
+
+    monkeypatch.setattr(lock.json, "dump", full)
+    with pytest.raises(OSError, match="No space left"), lock.held(path, "x"):
+        pass
+    assert list(path.parent.iterdir()) == []
+
+
+def test_without_hard_links_one_that_slept_too_long_does_not_hold_the_lock(path, no_links, monkeypatch):
+    """Another machine takes the empty lock for a dead one's and makes its own; what the sleeper writes is nowhere."""
+    write = lock.json.dump
+
+    def late(record, file):
+        if path.exists():
+            path.unlink()
+            path.write_text(json.dumps(asdict(replace(lock.this_process(), host="elsewhere"))))
+        write(record, file)
+
+    monkeypatch.setattr(lock.json, "dump", late)
+    with pytest.raises(LockedError, match="on host elsewhere"), lock.held(path, "x"):
+        pass
+    assert "elsewhere" in path.read_text()
+
+
+@pytest.mark.parametrize("error", [FileExistsError(17, "File exists"), TimeoutError(110, "Connection timed out")])
+def test_a_link_that_nfs_made_and_denies_counts(path, monkeypatch, error):
+    """NFS sends a request again whose answer was lost; the second answer is of the first one's success."""
+    link = os.link
+
+    def asked_again(*paths):
+        link(*paths)
+        raise error
+
+    monkeypatch.setattr(lock.os, "link", asked_again)
+    with lock.held(path, "x"):
+        assert [p.name for p in path.parent.iterdir()] == [path.name]
+        with pytest.raises(LockedError, match=f"process {os.getpid()}"), lock.held(path, "x"):
+            pass
     assert list(path.parent.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fusionctl import pipeline, resolve
 from fusionctl.errors import FusionctlError, InputError, Interrupted, LockedError, UsageError
-from fusionctl.inventory import status_rows, superseded
+from fusionctl.inventory import removable, status_rows, superseded
 from fusionctl.session import Session
 from fusionctl.settings import EvaluateSettings, ExtractSettings, FuseSettings, PreprocessSettings, Runtime
 from fusionctl.stages import STAGES, Stage
@@ -490,3 +490,10 @@ def test_all_stages_in_order_with_what_the_task_asks_for(work, monkeypatch, tmp_
     protocol = flags.get("preprocess", {}).get("protocol", "paper")
     assert by_name["extract"][0]["protocol"] == by_name["preprocess"][0]["protocol"] == protocol
     assert {n: a.id for n, a in by_name["preprocess"][1].items()} == {"extract": "extract-1", "films": "films-2"}
+
+
+def test_only_folders_of_stages_are_removable(work):
+    add(work, "extract", "a" * 12)
+    drafts = [work.draft(stage, "c" * 12, resume=False).path for stage in ("downloads", "extract", "cell")]
+    assert superseded(work)
+    assert removable(work) == [a.path for a in superseded(work)] + [drafts[2], drafts[1]]

@@ -158,6 +158,55 @@ def test_what_a_run_or_a_share_is_writing_is_not_left_over(work):
         assert work.leftovers() == [draft.path]
 
 
+def test_what_is_not_of_a_run_is_no_leftover(work):
+    """Whatever lies beside the stages, in a folder that holds more than a work directory."""
+    for name in ("Downloads/thesis.partial", "extract/0123.partial", "extract/0123456789ab.shard.partial"):
+        (work.root / name).mkdir(parents=True)
+    (work.root / "extract/0123456789ab.partial").write_text("a file")
+    (work.root / "extract/0123456789ac.partial").symlink_to(work.root)
+    assert work.leftovers() == []
+
+
+def test_what_is_at_work_is_not_removed(work):
+    """Not even where it began after the list was made."""
+    draft, artifact = work.draft("films", "0123456789ab", resume=False), publish(work, "films", "0123456789ac")
+    for path in (draft.path, artifact.path):
+        for name in (path.stem, f"{path.stem}.shard-1-of-2"):
+            with work.lock("films", name):
+                assert not work.remove(path) and path.exists()
+        assert work.remove(path) and not path.exists()
+    assert work.remove(draft.path), "a run that has ended since has published it"
+    assert list((work.root / "films").iterdir()) == []
+
+
+def test_a_full_disk_can_be_cleaned(work, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    draft = work.draft("films", "0123456789ab", resume=False)
+    with work.lock("films", "0123456789ab"), monkeypatch.context() as patched:
+        patched.setattr("fusionctl.lock._write", full)
+        assert not work.remove(draft.path)
+    monkeypatch.setattr("fusionctl.lock._write", full)
+    assert work.remove(draft.path) and not draft.path.exists()
+
+
+def test_a_file_that_nfs_keeps_for_a_reader_is_no_part_of_the_artifact(work, monkeypatch):
+    def sync_or_fail(path):
+        assert not path.name.startswith(".nfs"), "it may be gone by now"
+
+    monkeypatch.setattr("fusionctl.workdir.sync", sync_or_fail)
+    draft = work.draft("extract", "0123456789ab", resume=False)
+    (draft.path / "sub").mkdir()
+    for name in ("sub/.nfs000000000002c0de0000002b", "sub/data.bin"):
+        draft.file(name).write_bytes(b"abc")
+    facts = {"stage": "extract", "id": "0123456789ab", "created": "2026-01-01T00:00:00+00:00", "settings": {}}
+    artifact = work.publish(draft, facts)
+    assert list(artifact.manifest["files"]) == ["sub/data.bin"]
+    artifact.file("sub/.nfs000000000002c0de0000002b").unlink()
+    artifact.verify()
+
+
 def test_a_draft_that_cannot_be_emptied_is_not_written_into(work, monkeypatch):
     work.draft("extract", "0123456789ab", resume=False).file("old").write_text("x")
 

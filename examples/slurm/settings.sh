@@ -7,7 +7,7 @@ umask 077
 export FUSIONCTL_WORK_DIR=/scratch/me/fusionctl
 export FUSIONCTL_MIMIC_ROOT=/data/mimic-iv-2.2
 export FUSIONCTL_CXR_ROOT=/data/mimic-cxr-jpg-2.0.0
-export FUSIONCTL_STAGE_TO="$TMPDIR"
+export FUSIONCTL_STAGE_TO="${TMPDIR:?is not set on this node, and --stage-to asks for it}"
 export MODELS=attention,ehr,cxr,trees
 export NETWORKS=attention,ehr,cxr
 export TASK=mortality

@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from fusionctl import parquet
 from fusionctl.data import mimic, tables
 from fusionctl.data.ahead import ahead
 from fusionctl.data.attrition import Attrition
@@ -131,7 +132,7 @@ def read_share(share: Share, folder: Path, on_read: Callable[[int], object] | No
         folder: of the buckets, and of the stays.
         on_read: called with the compressed bytes read; without, they are left in a file of the folder.
     """
-    stays, attrition = pl.read_parquet(folder / _STAYS), Attrition(_name(share.table), "rows")
+    stays, attrition = parquet.read(folder / _STAYS), Attrition(_name(share.table), "rows")
     buckets = Buckets(folder, stays["stay_id"], columns_of(share.protocol), writer=share.name)
     clean = {"chart": clean_chart, "lab": clean_lab}[share.source]
     wanted: dict[str, Any] = {"item_column": mimic.ITEM_COLUMN, "items": item_ids(share.source, share.protocol)}

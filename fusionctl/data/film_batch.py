@@ -13,6 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from fusionctl import parquet
 from fusionctl.data.batch import unreadable
 from fusionctl.data.variables import CHEXPERT_LABELS
 from fusionctl.errors import InputError
@@ -77,7 +78,7 @@ class FilmData:
             InputError: a file is missing or unreadable, or the artifact was made for another task.
         """
         try:
-            table = pl.read_parquet(path / "films.parquet").sort("film")
+            table = parquet.read(path / "films.parquet").sort("film")
             if task == RADIOLOGY:
                 names = CHEXPERT_LABELS
                 labels = _taught(table.select(names).to_numpy(), _UNCERTAIN[uncertain])
@@ -106,14 +107,14 @@ def _taught(labels: Array, uncertain: float) -> npt.NDArray[np.float32]:
 
 def _pairs(path: Path, films: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
     """One row per stay and chosen film: the film's own patient and split, and the stay's labels."""
-    samples = pl.read_parquet(path / "samples.parquet")
+    samples = parquet.read(path / "samples.parquet")
     absent = [name for name in names if name not in samples.columns]
     if absent:
         raise InputError(
             f"{path} was made for another task: it has no label {absent[0]!r}",
             hint="choose the artifact of this task with --preprocess ID (fusionctl status lists them)",
         )
-    pairs = pl.read_parquet(path / "pairs.parquet").select("stay_id", "film", "film_hours")
+    pairs = parquet.read(path / "pairs.parquet").select("stay_id", "film", "film_hours")
     joined = pairs.join(samples.select("stay_id", *names), on="stay_id")
     return joined.join(films.select("film", "subject_id", "split"), on="film").sort("stay_id", "film_hours", "film")
 

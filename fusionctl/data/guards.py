@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from fusionctl import parquet
 from fusionctl.data import splits
 from fusionctl.data.normaliser import CONSTANT_SD, NORMAL_IQR, Normaliser
 from fusionctl.data.variables import VARIABLES
@@ -32,7 +33,7 @@ def check_preprocessed(folder: Path) -> None:
     Raises:
         LeakError: from the guard that found something.
     """
-    samples, films, pairs = (pl.read_parquet(folder / f"{name}.parquet") for name in ("samples", "films", "pairs"))
+    samples, films, pairs = (parquet.read(folder / f"{name}.parquet") for name in ("samples", "films", "pairs"))
     check_patients_split(
         pl.concat([samples["subject_id"], films["subject_id"]]), pl.concat([samples["split"], films["split"]])
     )

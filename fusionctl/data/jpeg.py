@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ MAX_SCANS = 100
 SCALES = (8, 4, 2, 1)
 
 _STANDARD_ERROR = 2
+_ALONE = threading.Lock()  # a process has one standard error: of two threads neither would hear its own film's
 _COMPLAINT = re.compile(rb"(?:Corrupt JPEG data: |(?=Premature end of JPEG))([^\n]*)\n?")
 
 _FLAGS = {
@@ -106,7 +108,8 @@ def decode(data: bytes, header: Header, *, width: int, height: int) -> Film:
         UnreadableFilm: damaged.
     """
     scale = next((s for s in SCALES if -(-header.width // s) >= width and -(-header.height // s) >= height), 1)
-    film, complaint = _overheard(lambda: _decoded(data, _FLAGS[scale] | cv2.IMREAD_IGNORE_ORIENTATION))
+    with _ALONE:
+        film, complaint = _overheard(lambda: _decoded(data, _FLAGS[scale] | cv2.IMREAD_IGNORE_ORIENTATION))
     if complaint:
         raise UnreadableFilm(f"is damaged ({complaint}); rule: intact JPEG files")
     if film is None:

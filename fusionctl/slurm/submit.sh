@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Submit all jobs, each after those whose results it reads. It may be run again at any time: what is done is skipped.
 set -euo pipefail
-cd "$(dirname "$0")"
+CDPATH='' cd -- "$(dirname -- "$0")"
 umask 077 # logs are Slurm's, and as closed as the shell that submits
 mkdir -p logs
 

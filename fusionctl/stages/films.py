@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fusionctl import parquet
 from fusionctl.data import dicom, film_journal, images
 from fusionctl.data.film_cache import FilmCache
 from fusionctl.data.film_journal import Block
@@ -47,7 +48,7 @@ def run(draft: Draft, settings: FilmsSettings, inputs: Mapping[str, Any], *, run
         _finish(draft, films["study_id"], _fill(films["study_id"], cache, settings, (1, 1), runtime).values())
     for path in [*film_journal.paths(draft.path), *draft.path.glob("unreadable-*-of-*.csv")]:
         path.unlink(missing_ok=True)
-    readable, n_dicom = pl.read_parquet(table)["readable"], int(pl.read_parquet_metadata(table).get(_DICOM_KEY, 0))
+    readable, n_dicom = parquet.read(table)["readable"], int(pl.read_parquet_metadata(table).get(_DICOM_KEY, 0))
     draft.rows |= {"films": len(readable), "unreadable": int((~readable).sum())}
     draft.facts["decoder"] = images.decoder_version() + (f", {dicom.version()}" if n_dicom else "")
     draft.facts["clahe_backend"] = images.backend_version(settings.clahe_backend) if settings.clahe else None
@@ -78,7 +79,7 @@ def run_shard(
 def _cache(draft: Draft, settings: FilmsSettings, inputs: Mapping[str, Any]) -> tuple[pl.DataFrame, FilmCache]:
     extract: Artifact = inputs["extract"]
     root: Path | None = inputs["cxr_root"]
-    films = pl.read_parquet(extract.file("films.parquet"), columns=["path", "study_id"])
+    films = parquet.read(extract.file("films.parquet"), columns=["path", "study_id"])
     if len(films) and root is None:
         raise InputError(
             f"extract/{extract.id} lists {len(films)} films, but their folder was not given",

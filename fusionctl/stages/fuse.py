@@ -160,10 +160,11 @@ def _random_ehr(inputs: Mapping[str, Any], data: StayData) -> EhrEncoder:
 
 
 def _random_cxr(inputs: Mapping[str, Any], data: StayData) -> CxrEncoder:
-    """As `pretrain-cxr` would build it for the radiology labels."""
+    """As `run` would have `pretrain-cxr` build it: with a head for the 25 labels, or for the radiology labels."""
     values = dict(inputs["settings"]["pretrain-cxr"])
     magnitude = values.pop("augment")
-    return CxrEncoder(n_outputs=len(CHEXPERT_LABELS), magnitude=magnitude, **values)
+    n_outputs = len(data.label_names) if len(data.label_names) > 1 else len(CHEXPERT_LABELS)
+    return CxrEncoder(n_outputs=n_outputs, magnitude=magnitude, **values)
 
 
 _SCRATCH: dict[str, Any] = {"ehr": _random_ehr, "cxr": _random_cxr}

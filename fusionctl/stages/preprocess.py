@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from fusionctl import parquet
 from fusionctl.data import guards, pairing, series, split_file, splits
 from fusionctl.data import phenotypes as pheno
 from fusionctl.data.attrition import Attrition, table_of
@@ -43,7 +44,7 @@ def run(draft: Draft, settings: PreprocessSettings, inputs: Mapping[str, Any], *
         UsageError: two settings do not go together.
     """
     extract: Artifact = inputs["extract"]
-    stays, diagnoses = (pl.read_parquet(extract.file(f"{name}.parquet")) for name in ("stays", "diagnoses"))
+    stays, diagnoses = (parquet.read(extract.file(f"{name}.parquet")) for name in ("stays", "diagnoses"))
     check(settings, inputs.get("split_file"))
     split_of = _Splitter(settings, inputs.get("split_file"))
     samples, stays_left_out = _grid(draft, extract, stays, diagnoses, settings, runtime)
@@ -159,12 +160,12 @@ def _films(
     settings: PreprocessSettings,
 ) -> tuple[pl.DataFrame, Attrition]:
     """Write films.npy, films.parquet and pairs.parquet; the samples with their films, and the films left out."""
-    films = pl.read_parquet(extract.file("films.parquet")).with_row_index("film").cast({"film": pl.Int32})
+    films = parquet.read(extract.file("films.parquet")).with_row_index("film").cast({"film": pl.Int32})
     if len(films) and cache is None:
         raise InputError(f"extract/{extract.id} lists {len(films)} films; their cache is missing", hint=_RUN_FILMS)
     readable = pl.Series(np.zeros(0, bool))
     if cache is not None:
-        readable = pl.read_parquet(cache.file("films.parquet"))["readable"]
+        readable = parquet.read(cache.file("films.parquet"))["readable"]
         if len(readable) != len(films):
             what = f"films/{cache.id} has {len(readable)} films, extract/{extract.id} lists {len(films)}"
             raise InputError(f"{what}; rule: the cache of the films that extract lists", hint=_RUN_FILMS)

@@ -107,7 +107,7 @@ def test_what_the_user_says_is_in_the_scripts(tmp_path):
     assert "--array=1-5\n" in made["70-robustness.sbatch"] and 'ID/5"' in made["70-robustness.sbatch"]
     assert "--array=1-3\n" in made["60-fuse.sbatch"] and "--task phenotyping" in training
     settings = made["settings.sh"]
-    assert 'source "$HOME/a b/activate"\n' in settings and 'export FUSIONCTL_STAGE_TO="$TMPDIR"\n' in settings
+    assert 'source "$HOME/a b/activate"\n' in settings and 'export FUSIONCTL_STAGE_TO="${TMPDIR:?' in settings
     for name, value in {"PRESET": "small", "SEED": "3", "ROBUSTNESS_NOISE": "0.2,0.4"}.items():
         assert f"export FUSIONCTL_{name}={value}\n" in settings
     assert "export TASK=phenotyping\n" in settings
@@ -144,12 +144,102 @@ def test_only_the_jobs_that_the_models_need(tmp_path):
         ([*DATA, "--models", "guess"], "'guess' is not a model"),
         ([*DATA[:2], "--models", "attention"], "reads films"),
         ([*DATA, "--launcher", "mpirun"], "mpirun"),
+        ([*DATA, "--activate", "a\rb"], "--activate must not hold line breaks"),
+        ([*DATA, "--work-dir", "a\ntouch PWNED #"], "--work-dir must not hold line breaks"),
+        ([*DATA[:2], "--cxr-root", "a\nb"], "--cxr-root must not hold line breaks"),
+        (["--mimic-root", "a\x1bb"], "--mimic-root must not hold line breaks"),
+        ([*DATA, "--config", "a\nb"], "--config must not hold line breaks"),
+        ([*DATA, "--noise", "0.1\n"], "--noise must not hold line breaks"),
+        ([*DATA, "--models", "ehr\ntouch PWNED"], "--models must not hold line breaks"),
+        ([*DATA, "--out", "a\nb"], "--out must not hold line breaks"),
+        ([*DATA, "--work-dir", "w\udcff"], "--work-dir must be UTF-8; got 'w\\udcff'"),
+        ([*DATA, "--work-dir", ""], "--work-dir is empty"),
+        ([*DATA, "--stage-to", ""], "--stage-to is empty"),
     ],
 )
 def test_what_a_script_cannot_hold_is_refused(tmp_path, arguments, message):
     result = call("export-slurm", "--out", tmp_path / "jobs", *arguments)
     assert result.exit_code == 2 and message in result.stderr, result.output
     assert not (tmp_path / "jobs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--noise", "abc"], "--noise must be LOW:HIGH"),
+        (["--noise", "0.6:0.1"], "--noise must be LOW:HIGH"),
+        (["--preset", "nosuch"], "--preset must be one of"),
+        (["--seed", "-4"], "--seed must be >= 0"),
+        (["--config", "nowhere.toml"], "--config nowhere.toml: No such file"),
+        (["--config", "wrong.toml"], "--lr must be a number from 0 up; got -1"),
+        (["--config", "window.toml"], "--film-window must be FROM:TO"),
+        (["--models", "ehr+nosuch"], "'nosuch' is not a loss"),
+        (["--models", "trees+focal"], "trains no network"),
+        *((["--mem", mem], "--mem must be a whole number") for mem in ("", "x", "64GG", "1.5G", "-1")),
+        *(
+            (["--cpu-time", time], "--cpu-time must be minutes")
+            for time in ("", "x", "1:2:3:4", "1-", "1-2:3:4:5", "²")
+        ),
+        (["--gpu-time", "1 day"], "--gpu-time must be minutes"),
+        (["--film-jobs", 1_000_000], "--film-jobs must be a number from 1 to 999999"),
+        (["--noise-jobs", 1_000_000], "--noise-jobs must be a number from 1 to 999999"),
+        *((["--stage-to", path], "--stage-to must be a path") for path in ("$TMPDIR}", "${TMPDIR", "${}", "a$", "$1")),
+        (["--stage-to", "$aaaaaaaa" * 20 + "!"], "--stage-to must be a path"),
+    ],
+)
+def test_what_a_job_would_refuse_is_refused_before_it_waits(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    Path("wrong.toml").write_text("[fuse]\nlr = -1")
+    Path("window.toml").write_text('[preprocess]\nfilm_window = "5:1"')
+    result = call("export-slurm", "--out", "jobs", *DATA, *arguments)
+    assert result.exit_code == 2 and message in result.stderr, result.output
+    assert not Path("jobs").exists()
+
+
+def test_times_and_memory_as_slurm_takes_them(tmp_path):
+    for i, time in enumerate(("90", "30:00", "100:00:00", "2-12", "2-12:30", "2-12:30:00")):
+        made = exported(tmp_path / f"time-{i}", *DATA, "--cpu-time", time, "--gpu-time", time)
+        assert f"#SBATCH --time={time}\n" in made["10-extract.sbatch"] and f"={time}\n" in made["60-fuse.sbatch"]
+    for mem in ("0", "4000", "64G", "1T", "64g"):
+        assert f"#SBATCH --mem={mem}\n" in exported(tmp_path / f"mem-{mem}", *DATA, "--mem", mem)["10-extract.sbatch"]
+
+
+@pytest.mark.parametrize(
+    ("path", "variables", "expected"),
+    [
+        ("/scratch/me", {}, "/scratch/me"),
+        ("$DISK/x", {"DISK": "/d"}, "/d/x"),
+        ("${DISK}_x", {"DISK": "/d"}, "/d_x"),
+        ("${DISK:-/tmp}", {}, "/tmp"),
+        ("${DISK:-$OTHER}/x", {"OTHER": "/o"}, "/o/x"),
+        ("$DISK", {}, None),
+        ("$DISK/x", {"DISK": ""}, None),
+        ("/a/${DISK}", {}, None),
+        ("${DISK:-$OTHER}", {}, None),
+    ],
+)
+def test_a_node_without_the_variable_of_stage_to_ends_the_job(tmp_path, path, variables, expected):
+    """An empty value would count as none, and training would read the shared disk without a word."""
+    environment, journal = cluster(tmp_path, fusionctl='echo "reads from <$FUSIONCTL_STAGE_TO>"')
+    exported(tmp_path / "jobs", *DATA, "--stage-to", path)
+    submit(tmp_path / "jobs", environment | variables, "10-extract.sbatch")
+    (log,) = (tmp_path / "jobs" / "logs").iterdir()
+    if expected:
+        assert f"reads from <{expected}>" in log.read_text()
+    else:
+        assert "is not set on this node, and --stage-to asks for it" in log.read_text()
+        assert "reads from" not in log.read_text() and "ended with 0" not in journal.read_text()
+
+
+def test_jobs_are_submitted_in_their_own_folder_whatever_cdpath_says(tmp_path):
+    environment, journal = cluster(tmp_path, fusionctl="exit 0")
+    exported(tmp_path / "jobs", *DATA[:2], "--models", "trees")
+    (tmp_path / "elsewhere" / "jobs").mkdir(parents=True)
+    environment["CDPATH"] = str(tmp_path / "elsewhere")
+    done = subprocess.run(["bash", "jobs/submit.sh"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "step of 1: fusionctl report" in journal.read_text()
+    assert list((tmp_path / "elsewhere" / "jobs").iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

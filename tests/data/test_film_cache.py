@@ -1,7 +1,9 @@
+import os
 import random
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import film_files
@@ -9,10 +11,11 @@ import joblib
 import numpy as np
 import pytest
 
-from fusionctl.data import film_cache, film_journal, images
+from fusionctl.data import film_cache, film_journal, images, jpeg
 from fusionctl.data.film_cache import FilmCache
 from fusionctl.data.images import FilmFormat
 from fusionctl.errors import FusionctlError, InputError, UsageError
+from fusionctl.failures import one_error
 
 FORM = FilmFormat(size=32, fit="squeeze", clahe=True, backend="opencv")
 FILMS, BAD = 17, 5
@@ -86,6 +89,29 @@ def test_the_caller_chooses_the_kind_of_parallelism(root, expected, monkeypatch)
     with joblib.parallel_config(backend="counted"):
         fill(two, jobs=2)
     assert two.file.read_bytes() == expected and used
+
+
+def test_threads_find_the_same_bad_films_as_one(root, capfd, monkeypatch):
+    """Each hears what the library says of its own film, on the one standard error that all share."""
+    for i in range(0, FILMS, 2):
+        whole = film_files.jpeg(300, 280, seed=i)
+        film_files.write(root, path(i), whole[: len(whole) // 2] + b"\0" * 99 + whole[-2:])
+    alone, threads = cache(root, "alone"), cache(root, "threads")
+    wanted = fill(alone, max_bad=1)
+    assert sum(len(block.unreadable) for block in wanted.values()) == 10
+    decode = jpeg._decoded
+
+    def slowly(*arguments):
+        time.sleep(0.002)
+        return decode(*arguments)
+
+    monkeypatch.setattr(jpeg, "_decoded", slowly)
+    monkeypatch.setattr(film_cache, "PROCESSES_FROM_SECONDS", 0)
+    with joblib.parallel_config("threading"):
+        found = fill(threads, jobs=4, max_bad=1)
+    assert found == wanted and threads.file.read_bytes() == alone.file.read_bytes()
+    os.write(2, b"still there\n")
+    assert capfd.readouterr().err == "still there\n"
 
 
 def test_little_work_starts_no_processes(root, monkeypatch):
@@ -230,6 +256,23 @@ def test_an_error_in_a_process_ends_the_run(root, monkeypatch):
     film_journal.path_of(gone.folder, (1, 1)).unlink()
     with pytest.raises(FileNotFoundError, match="films.npy"):
         fill(gone, jobs=2, progress=lambda n, total: gone.file.unlink(missing_ok=True))
+
+
+def write_or_die(block, *arguments, write=film_cache._write_block):
+    if block == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(block, *arguments)
+
+
+def test_a_process_killed_from_outside_is_one_clear_error(root, expected, monkeypatch):
+    monkeypatch.setattr(film_cache, "PROCESSES_FROM_SECONDS", 0)
+    killed = cache(root)
+    with monkeypatch.context() as patched:
+        patched.setattr(film_cache, "_write_block", write_or_die)
+        with pytest.raises(FusionctlError, match="a worker process was ended from outside"), one_error("films", {}):
+            fill(killed, jobs=2)
+    fill(killed, jobs=2)
+    assert killed.file.read_bytes() == expected
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_is_done(root, monkeypatch):

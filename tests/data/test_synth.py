@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from fusionctl.data.synth.layout import header, table_path, tables
 from fusionctl.data.synth.render import render
 from fusionctl.data.synth.signals import vital_signs
 from fusionctl.data.synth.story import STUDY_NOISE, draw_latents, film_severity_from_outcome, stream
-from fusionctl.errors import FusionctlError, InputError, UsageError
+from fusionctl.errors import FusionctlError, InputError, LockedError, UsageError
 
 
 def read(path):
@@ -355,10 +356,10 @@ def plain(tmp_path):
     synth.write_tree(tmp_path / "raw", stays=6, layout="v1", seed=0, films=False)
     for folder, table in (("icu", "icustays"), ("core", "admissions")):
         frame = read(tmp_path / f"raw/mimic-iv/{folder}/{table}.csv.gz")
-        target = tmp_path / f"plain/{folder}/{table}.csv"
+        target = tmp_path / f"odd plain[1]/{folder}/{table}.csv"
         target.parent.mkdir(parents=True)
         frame.rename(str.upper).write_csv(target)
-    return tmp_path / "plain"
+    return tmp_path / "odd plain[1]"
 
 
 def test_plain_csv_and_capital_columns_are_read(plain, tmp_path):
@@ -429,6 +430,49 @@ def test_what_a_killed_run_left_is_replaced(tmp_path):
     (tmp_path / ".synth.partial/mimic-iv").mkdir(parents=True)
     synth.write_tree(tmp_path, stays=2, layout="v2", seed=0, films=False)
     assert [path.name for path in tmp_path.iterdir()] == ["mimic-iv"]
+
+
+def test_a_tree_is_written_once(tmp_path):
+    out = tmp_path / "new/raw"
+    synth.ensure_tree(out, stays=2, layout="v2", seed=0)
+    assert sorted(path.name for path in out.iterdir()) == ["mimic-cxr-jpg", "mimic-iv"]
+    assert [path.name for path in out.parent.iterdir()] == ["raw"]
+    before = digests(out)
+    synth.ensure_tree(out, stays=3, layout="v2", seed=1)
+    assert digests(out) == before
+
+
+def test_of_two_runs_that_want_a_tree_one_writes_it(tmp_path, monkeypatch):
+    """The second one takes nothing from the first."""
+    write, errors = tree.write_film_tree, []
+
+    def asked_meanwhile(root, stays, seed):
+        with pytest.raises(LockedError, match=f"raw is being written by another run .process {os.getpid()}") as error:
+            synth.ensure_tree(tmp_path / "raw", stays=2, layout="v2", seed=0)
+        errors.append(error.value)
+        return write(root, stays, seed)
+
+    monkeypatch.setattr(tree, "write_film_tree", asked_meanwhile)
+    synth.ensure_tree(tmp_path / "raw", stays=2, layout="v2", seed=0)
+    assert errors[0].exit_code == 5 and [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_what_a_killed_run_left_of_a_tree_is_replaced(tmp_path):
+    (tmp_path / "raw.partial/mimic-iv").mkdir(parents=True)
+    synth.ensure_tree(tmp_path / "raw", stays=2, layout="v2", seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_a_tree_that_is_asked_for_wrongly_leaves_nothing(tmp_path):
+    with pytest.raises(UsageError, match="stays must be 1 or more"):
+        synth.ensure_tree(tmp_path / "new/raw", stays=0, layout="v2", seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tree_that_cannot_be_made_is_one_clear_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FusionctlError, match="cannot write the synthetic tree to .*raw: Not a directory"):
+        synth.ensure_tree(tmp_path / "file/new/raw", stays=2, layout="v2", seed=0)
 
 
 def test_only_version_3_has_patients_of_2020_and_later(tmp_path):

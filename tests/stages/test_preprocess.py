@@ -131,7 +131,7 @@ def done(tmp_path_factory):
 
 
 def table(draft, name="samples"):
-    return pl.read_parquet(draft.file(f"{name}.parquet"))
+    return pl.read_parquet(draft.file(f"{name}.parquet"), glob=False)
 
 
 def values(draft):
@@ -189,6 +189,15 @@ def test_films_of_all_patients_with_their_split(done):
     assert films["Edema"].to_list()[1] == 1 and np.isnan(films["Edema"][0])
     first = ["film", "subject_id", "study_id", "split", "view", "study_time", "labelled_by"]
     assert films.columns == [*first, *CHEXPERT_LABELS]
+
+
+@pytest.mark.parametrize("name", ["w[1]", "w?", "w*", "[w"])
+def test_a_work_directory_may_have_the_name_of_a_pattern(done, tmp_path, name):
+    """The files of another that the pattern fits are not read."""
+    run(tmp_path / "w1", stays=STAYS[1:], films=FILMS[1:], events=EVENTS[1:])
+    odd = run(tmp_path / name)
+    assert all(table(odd, what).equals(table(done, what)) for what in ("samples", "films", "pairs"))
+    assert odd.file("values.npy").read_bytes() == done.file("values.npy").read_bytes()
 
 
 def test_the_cache_and_films_npy_are_one_file(done, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -246,6 +247,14 @@ def test_from_scratch_no_pretrained_encoder_is_read(inputs, tmp_path):
     assert not torch.equal(model.ehr.head.weight, tensors["head.weight"])
     with pytest.raises(InputError, match="run first: fusionctl pretrain-cxr"):
         do(fuse, setting("trees-film", from_scratch=True), tmp_path / "y", given)
+
+
+@pytest.mark.parametrize(("labels", "head"), [(1, 14), (25, 25)])
+def test_from_scratch_a_film_encoder_has_the_head_of_a_pretrained_one(labels, head):
+    values = {n: getattr(CXR, n) for n in encoder_settings(PretrainCxrSettings)}
+    data = SimpleNamespace(label_names=tuple(map(str, range(labels))))
+    encoder = fuse._random_cxr({"settings": {"pretrain-cxr": values}}, data)
+    assert encoder.head.out_features == head
 
 
 def test_late_fusion_settles_its_weight_on_the_validation_stays(inputs, tmp_path, monkeypatch):

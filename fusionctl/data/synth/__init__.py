@@ -24,6 +24,6 @@ The same arguments give the same bytes; every table has a random stream of its o
 so memory does not grow with the number of stays.
 """
 
-from fusionctl.data.synth.tree import write_films, write_tree
+from fusionctl.data.synth.tree import ensure_tree, write_films, write_tree
 
-__all__ = ["write_films", "write_tree"]
+__all__ = ["ensure_tree", "write_films", "write_tree"]

@@ -44,7 +44,7 @@ def _seconds(column: pl.Series) -> Ints:
 def _read(root: Path, table: str, columns: tuple[str, ...]) -> pl.DataFrame:
     path = _find(root, table)
     try:
-        frame = pl.read_csv(path, infer_schema=False)
+        frame = pl.read_csv(path, infer_schema=False, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{path}: not a readable CSV file", hint="check the file, e.g. with gzip -t") from error
     frame = frame.rename({name: name.strip().lower() for name in frame.columns})

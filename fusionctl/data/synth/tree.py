@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fusionctl import lock
 from fusionctl.data.mimic import SYNTHETIC_MARKER
 from fusionctl.data.synth import chart, labs, tables
 from fusionctl.data.synth.cohort import Cohort, build_cohort
@@ -41,11 +42,7 @@ def write_tree(out: Path, *, stays: int, layout: Layout, seed: int, films: bool 
         UsageError: `out` exists and is not an empty directory, or an argument is out of range.
         FusionctlError: the tree cannot be written (no space, no permission).
     """
-    if layout not in LAYOUTS:
-        raise UsageError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}", hint="use --layout v2")
-    if not 1 <= stays <= MOST_STAYS:
-        raise UsageError(f"stays must be 1 or more, at most {MOST_STAYS:,}; got {stays}", hint="use --stays 100")
-    _check_seed(seed)
+    _check(stays, layout, seed)
     cohort = build_cohort(draw_latents(stays, seed), seed, layout=layout)
     with _staged(out) as staging:
         mimic = staging / MIMIC
@@ -58,6 +55,33 @@ def write_tree(out: Path, *, stays: int, layout: Layout, seed: int, films: bool 
             severity = cohort.latents.film()
             film_stays = FilmStays(cohort.subject_id, cohort.intime, cohort.outtime, in_years, severity)
             _write_cxr(staging / CXR, film_stays, layout, seed)
+
+
+def ensure_tree(out: Path, *, stays: int, layout: Layout, seed: int) -> None:
+    """Write both trees unless they are there; of several runs at once one writes them.
+
+    Args:
+        out: directory for these trees alone: where it exists nothing is done.
+        stays: as for `write_tree`.
+        layout: likewise.
+        seed: likewise.
+
+    Raises:
+        LockedError: another run is writing them.
+        UsageError: an argument is out of range.
+        FusionctlError: they cannot be written.
+    """
+    with _one_error(out):
+        if out.is_dir():
+            return
+        _check(stays, layout, seed)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with lock.held(out.with_name(f"{out.name}.lock"), str(out)):
+            partial = out.with_name(f"{out.name}.partial")
+            if not out.is_dir():  # another run may have just written it
+                shutil.rmtree(partial, ignore_errors=True)
+                write_tree(partial, stays=stays, layout=layout, seed=seed)
+                partial.rename(out)
 
 
 def write_films(out: Path, *, mimic_root: Path, seed: int) -> None:
@@ -126,6 +150,14 @@ def _write_marker(root: Path, layout: str, seed: int, stays: int) -> None:
     (root / SYNTHETIC_MARKER).write_text(MARKER_TEXT.format(layout=layout, seed=seed, stays=stays), encoding="utf-8")
 
 
+def _check(stays: int, layout: Layout, seed: int) -> None:
+    if layout not in LAYOUTS:
+        raise UsageError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}", hint="use --layout v2")
+    if not 1 <= stays <= MOST_STAYS:
+        raise UsageError(f"stays must be 1 or more, at most {MOST_STAYS:,}; got {stays}", hint="use --stays 100")
+    _check_seed(seed)
+
+
 def _check_seed(seed: int) -> None:
     if seed < 0:
         raise UsageError(f"seed must be 0 or more, got {seed}", hint="use --seed 0")
@@ -135,7 +167,7 @@ def _check_seed(seed: int) -> None:
 def _staged(out: Path) -> Iterator[Path]:
     """A directory inside `out` whose content moves up when the body ends well and vanishes when it does not."""
     staging = out / _STAGING
-    try:
+    with _one_error(out):
         if out.exists() and (not out.is_dir() or any(path.name != _STAGING for path in out.iterdir())):
             raise UsageError(
                 f"{out} exists and is not an empty directory: nothing is overwritten",
@@ -149,6 +181,12 @@ def _staged(out: Path) -> Iterator[Path]:
                 path.replace(out / path.name)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _one_error(out: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise FusionctlError(
             f"cannot write the synthetic tree to {out}: {error.strerror or error}",
