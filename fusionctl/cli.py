@@ -143,11 +143,13 @@ def _synth(values: dict[str, Any]) -> None:
 
     if values["out"] is None:
         raise UsageError("synth needs --out DIR")
-    if values["cxr_only"] != (values["mimic_root"] is not None):
-        raise UsageError("--cxr-only and --mimic-root DIR belong together: films for the stays of an existing tree")
     if values["cxr_only"]:
+        if values["mimic_root"] is None:
+            raise UsageError("--cxr-only makes films for existing stays: it needs --mimic-root DIR")
         synth.write_films(values["out"], mimic_root=values["mimic_root"], seed=values["seed"] or 0)
     else:
+        if values["mimic_root"] is not None:  # it may be set for the whole shell
+            console.log.warning("--mimic-root is not read: with --cxr-only films are made for its stays")
         stays = values["stays"] if values["stays"] is not None else 600
         synth.write_tree(values["out"], stays=stays, layout=values["layout"] or "v2", seed=values["seed"] or 0)
     console.write(f"{values['out']}\n")

@@ -301,8 +301,8 @@ def test_a_dry_run_of_the_demo_writes_nothing(tmp_path):
 
 
 def test_synth_takes_a_root_for_films_alone(tmp_path):
-    result = call("synth", "--out", tmp_path / "s", "--mimic-root", tmp_path)
-    assert result.exit_code == 2 and "--cxr-only and --mimic-root DIR belong together" in result.stderr
+    result = call("synth", "--out", tmp_path / "s", "--mimic-root", tmp_path, "--stays", 1)
+    assert result.exit_code == 0 and "with --cxr-only films are made for its stays" in result.stderr
 
 
 def test_clean_names_what_a_stopped_training_would_lose_and_leaves_what_is_not_its_own(tmp_path):
