@@ -51,9 +51,8 @@ def ended_by(number):
 
 
 def test_a_worker_that_was_killed_is_said_with_what_to_do():
-    assert (
-        said(ended_by(signal.SIGKILL)) == "films: a worker process was ended from outside, perhaps for want of memory"
-    )
+    message = "films: a worker process was ended from outside, perhaps for want of memory"
+    assert said(ended_by(signal.SIGKILL)) == message
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), ValueError("subject 1"), OSError("of no number")])
