@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fusionctl import parquet
+from fusionctl import cli, parquet
 from fusionctl.cli import app
 from fusionctl.workdir import Work
 
@@ -175,11 +175,17 @@ def test_a_killed_run_leaves_nothing_visible_and_the_rerun_finishes(tree, tmp_pa
     assert Work(tmp_path).leftovers() == []
 
 
-def test_the_demo_makes_its_own_data_once_a_size(tmp_path):
+def test_the_demo_makes_its_own_data_once_a_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_run", lambda values: None)
+    made = []
     for stays in (20, 20, 30):
-        result = call("demo", "--work-dir", tmp_path / "demo", "--stays", stays, "--dry-run")
+        result = call("demo", "--work-dir", tmp_path / "demo", "--stays", stays)
         assert result.exit_code == 0, result.output
-        assert "report: would run" in result.stderr
+        made.append((tmp_path / "demo" / "raw-20-0").stat().st_ino)
+    assert len(set(made)) == 1
+    monkeypatch.undo()
+    result = call("demo", "--work-dir", tmp_path / "demo", "--stays", 20, "--dry-run")
+    assert "report: would run" in result.stderr
     assert sorted(p.name for p in (tmp_path / "demo").iterdir()) == ["raw-20-0", "raw-30-0"]
 
 

@@ -80,7 +80,7 @@ def test_the_loss_is_the_sum_of_three_agreements(data, monkeypatch):
         seen.append((a.detach(), b.detach(), temperature, nt_xent(a, b, temperature)))
         return seen[-1][3]
 
-    monkeypatch.setattr("fusionctl.fusion.contrastive.nt_xent", spy)
+    monkeypatch.setattr("fusionctl.fusion.contrastive.nt_xent_of_all", spy)
     loss = model(batch).aux_loss
     assert [a.shape for a, *_ in seen] == [(5, 512), (3, 512), (3, 512)]
     assert {temperature for *_, temperature, _ in seen} == {0.3}
