@@ -12,7 +12,7 @@ import typer
 
 from fusionctl import __version__, cli_cluster, console, distributed
 from fusionctl.catalogue import Kind, listed
-from fusionctl.common_checks import check_common, check_reachable, check_roots, check_unicode
+from fusionctl.common_checks import check_common, check_roots, check_work_dir
 from fusionctl.config import collect_common, everywhere, parse_assignments, read_config
 from fusionctl.errors import StaleError, UsageError
 from fusionctl.inventory import removable, status_rows
@@ -51,8 +51,7 @@ def _session(values: dict[str, Any], flags: dict[str, dict[str, Any]]) -> Sessio
     roots = {name: common[name] for name in ROOT_HELP}
     check_common(common["seed"], common["jobs"], common["device"])
     check_roots(roots)
-    check_unicode("--work-dir", str(common["work_dir"]))
-    check_reachable("--work-dir", common["work_dir"])
+    check_work_dir(common["work_dir"])
     progress = console.Progress(quiet=values["quiet"] or not distributed.place().leads)
     own = {name: common[name] for name in ("seed", "jobs", "device", "stage_to")}
     runtime = Runtime(**own, progress=progress)
@@ -127,7 +126,7 @@ def _demo(values: dict[str, Any]) -> None:
 
     folder = values["work_dir"] or Path("demo")
     stays, seed = values["stays"] or DEMO_STAYS, values["seed"] or 0
-    check_unicode("--work-dir", str(folder))
+    check_work_dir(folder)
     raw = folder / f"raw-{stays}-{seed}"
     if values["dry_run"] and not raw.is_dir():
         console.write(f"would write {stays} synthetic stays to {raw}, then run every stage on them\n")
@@ -179,8 +178,7 @@ def _clean(values: dict[str, Any]) -> None:
     for path in paths:
         console.write(f"{path}\n")
     if stopped := sum((path / CHECKPOINT).exists() for path in paths):
-        verb = "held" if values["yes"] else "hold"
-        console.log.warning("%d of them %s the checkpoint of a stopped training, which then begins anew", stopped, verb)
+        console.log.warning("%d with the checkpoint of a stopped training, which begins anew without it", stopped)
     if values["yes"]:
         for path in paths:
             if not work.remove(path):

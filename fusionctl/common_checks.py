@@ -60,6 +60,17 @@ def check_reachable(flag: str, path: Path) -> None:
         raise InputError(f"{flag} {path}: {reason}", hint="check the path") from error
 
 
+def check_work_dir(path: Path) -> None:
+    """Check that a work directory can be asked for and named by every library that writes there.
+
+    Raises:
+        UsageError: its name is not UTF-8.
+        InputError: as `check_reachable`.
+    """
+    check_unicode("--work-dir", str(path))
+    check_reachable("--work-dir", path)
+
+
 def check_unicode(flag: str, text: str) -> None:
     """Check that a text can be written to a file, and a path given to libraries that want UTF-8.
 

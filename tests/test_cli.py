@@ -311,6 +311,6 @@ def test_clean_names_what_a_stopped_training_would_lose_and_leaves_what_is_not_i
         folder.mkdir(parents=True)
     (draft / "checkpoint.safetensors").write_bytes(b"x")
     listed = call("clean", "--work-dir", tmp_path)
-    assert listed.stdout.split() == [str(draft)] and "1 of them hold the checkpoint of a stopped" in listed.stderr
+    assert listed.stdout.split() == [str(draft)] and "1 with the checkpoint of a stopped training" in listed.stderr
     assert call("clean", "--work-dir", tmp_path, "--yes").exit_code == 0
     assert foreign.is_dir() and not draft.exists()

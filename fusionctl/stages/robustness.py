@@ -44,6 +44,7 @@ _NUMBERS = ("value", "low", "high", "relative", "relative_low", "relative_high")
 _SCHEMA = {n: pl.Float64 if n in ("level", *_NUMBERS) else pl.String for n in (*_TEXTS, *_NUMBERS)}
 
 Floats = npt.NDArray[np.float64]
+Scored = tuple[Floats, Floats]  # (L, F) by level, (R, L, F) on the resamples
 Chance = tuple[Floats, Floats]  # (F,) scores of guessing, (R, F) on the resamples
 Scores = dict[Cell, tuple[Floats, Floats]]  # (F,) on the data, (R, F) on resamples: means over the labels
 
@@ -111,8 +112,8 @@ class _Sweep:
         for model, name in enumerate(names):
             self._members.setdefault(name, []).append(model)
 
-    def _lines(self, scores: Scores) -> Iterator[tuple[Curve, str, Floats, Floats]]:
-        """Each curve of each model: scores (L, F) and draws (R, L, F), the mean over its seeds."""
+    def _lines(self, scores: Scores, chance: Chance) -> Iterator[tuple[Curve, str, Scored, Scored]]:
+        """Each curve of each model: scores (L, F) and draws (R, L, F), means over its seeds; the same above chance."""
         for curve in self._curves:
             for name, members in self._members.items():
                 cells = [
@@ -120,12 +121,12 @@ class _Sweep:
                     for m in members
                 ]
                 values = np.mean([[cell[0] for cell in line] for line in cells], axis=0)
-                yield curve, name, values, np.mean([np.stack([c[1] for c in line], axis=1) for line in cells], axis=0)
+                draws = np.mean([np.stack([cell[1] for cell in line], axis=1) for line in cells], axis=0)
+                yield curve, name, (values, draws), summary.above_chance(values, draws, *chance)
 
     def rows(self, subset: str, scores: Scores, chance: Chance) -> Iterator[dict[str, Any]]:
         """Rows of curve.parquet."""
-        for curve, name, values, draws in self._lines(scores):
-            above, drawn_above = summary.above_chance(values, draws, *chance)
+        for curve, name, (values, draws), (above, drawn_above) in self._lines(scores, chance):
             shares, drawn_shares = summary.relative(above), summary.relative(drawn_above)
             for place, level in enumerate(self._levels):
                 where = {**_of(name, curve), "level": level, "subset": subset}
@@ -137,8 +138,7 @@ class _Sweep:
     def areas(self, subset: str, scores: Scores, chance: Chance) -> dict[tuple[Any, ...], tuple[float, Floats]]:
         """Area and draws (R,) of each curve of each model, as `corruption_areas.areas` takes them."""
         found: dict[tuple[Any, ...], tuple[float, Floats]] = {}
-        for curve, name, values, draws in self._lines(scores):
-            above, drawn_above = summary.above_chance(values, draws, *chance)
+        for curve, name, _, (above, drawn_above) in self._lines(scores, chance):
             value, drawn = summary.area(self._levels, above), summary.area(self._levels, drawn_above)
             for f, metric in enumerate(metrics.METRICS):
                 if metric in METRICS:
